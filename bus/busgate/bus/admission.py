@@ -1,0 +1,64 @@
+"""How many calls of one topic may wait: what its workers can answer in half of the budget, by Little's law.
+
+The rate of replies is capacity only while calls queue up, which the replies tell: the time a call took less the
+time its handler ran is the time it waited, and needs no common clock. While calls do not queue, anything is let
+in up to a burst; once they do, no more may wait than the measured rate answers in half of the default budget.
+So those who are let in are answered in time, and the others know at once.
+"""
+
+from busgate.contracts import CallFailed
+from busgate.contracts.failure import OVERLOADED
+
+WINDOW = 0.25
+"""Seconds over which replies are counted."""
+BURST = 256
+"""Calls that may always wait: less than this is no queue worth refusing for."""
+QUEUEING = 0.05
+"""Calls queue up when they wait longer than this part of the budget."""
+SHARE = 0.5
+"""The part of the budget that waiting may take."""
+
+
+class Admission:
+    """The gate of one topic. `waiting` is kept by the requester, `budget` is the contract's timeout in seconds."""
+
+    __slots__ = ("_count", "_rate", "_window_ends", "budget", "limit", "waiting")
+
+    def __init__(self, budget: float = 5.0) -> None:
+        self.budget = budget
+        self.waiting = 0
+        self.limit: float = float("inf")
+        self._count = 0
+        self._rate = 0.0
+        self._window_ends = 0.0
+
+    def admit(self, now: float) -> None:
+        """Let a call in.
+
+        Raises:
+            CallFailed: OVERLOADED, with the seconds after which the queue will have shrunk.
+        """
+        if self.waiting >= self.limit and self.waiting >= BURST:
+            if now > self._window_ends + self.budget:  # no reply for long: what was measured means nothing any more
+                self.limit = float("inf")
+                return
+            over = (self.waiting - self.limit) / self._rate if self._rate else self.budget
+            raise CallFailed(OVERLOADED, "the workers of this topic are at their limit", retry_after=max(1.0, over))
+
+    def replied(self, now: float, took: float, ran_ms: object) -> None:
+        """A reply came: `took` seconds in all, of which the handler ran `ran_ms`."""
+        self._count += 1
+        if now >= self._window_ends:
+            self._measure(now, took - (ran_ms / 1000 if isinstance(ran_ms, int) else took))
+
+    def _measure(self, now: float, delay: float) -> None:
+        length = now - self._window_ends + WINDOW
+        if length < 4 * WINDOW:
+            rate = self._count / length
+            self._rate = rate if not self._rate else (self._rate + rate) / 2
+            self.limit = self._rate * self.budget * SHARE if delay > self.budget * QUEUEING else float("inf")
+        else:  # after a pause the count says nothing about a rate
+            self._rate = 0.0
+            self.limit = float("inf")
+        self._count = 0
+        self._window_ends = now + WINDOW

@@ -1,0 +1,301 @@
+"""Calls to here: what is checked before a handler starts, what is answered without one, and when to ack.
+
+Order for every call: check, run, reply, ack. A worker that dies in between leaves the message to another, marked
+as redelivered. A handler outlives its connection: its reply goes out on the next generation, and the copy that
+the broker delivers again is recognised by its call id.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from busgate.contracts import CallFailed, FailureKind
+from busgate.contracts.failure import HANDLER_CRASHED, REDELIVERED, TOO_LATE
+
+from .counters import Counters
+from .link import Link
+from .wire import (
+    CONTENT_TYPE,
+    MAX_HOPS,
+    TYPE_CALL,
+    TYPE_PROBLEM,
+    VERSION,
+    CallContext,
+    Message,
+    is_call_id,
+    is_reply_queue,
+    is_traceparent,
+)
+
+log = structlog.stdlib.get_logger("busgate.bus")
+
+Answer = tuple[bytes, bytes]
+"""The type of a reply (`reply` or `problem`) and its body."""
+
+RECENT = 2048
+RECENT_BYTES = 8 * 1024 * 1024
+
+
+class Delivery:
+    """A call that was delivered and passed every check of the wire: it may start now."""
+
+    __slots__ = ("answer", "context", "copies", "deadline", "link", "message", "ran_ms", "received_ms", "service", "started")
+
+    def __init__(self, link: Link, message: Message, context: CallContext, *, deadline: float, now: float, service: str) -> None:
+        self.link = link
+        self.message = message
+        self.context = context
+        self.deadline = deadline
+        """Epoch seconds, after which nobody may start; the budgets of nested calls end here."""
+        self.received_ms = int(now * 1000)
+        self.started = time.monotonic()
+        self.service = service
+        self.answer: Answer = (b"", b"")
+        self.ran_ms = 0
+        self.copies: list[tuple[Link, int]] = []
+        """Deliveries of the same call that came while this one ran."""
+
+    def remaining(self) -> float:
+        """Seconds left of the budget; negative when it is over."""
+        return self.deadline - time.time()
+
+
+Handle = Callable[[Delivery], Awaitable[Answer]]
+
+
+class Consumers:
+    """All topics that a process serves, over the generations of its links."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._topics: dict[bytes, Consumer] = {}
+        self._link: Link | None = None
+        self._running: dict[bytes, Delivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recent: dict[bytes, Delivery] = {}
+        self._older: dict[bytes, Delivery] = {}
+        self._recent_bytes = 0
+        self._unsent: list[Delivery] = []
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._reported: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def add(self, consumer: "Consumer") -> None:
+        self._topics[consumer.topic.encode()] = consumer
+
+    @property
+    def topics(self) -> list[str]:
+        return [consumer.topic for consumer in self._topics.values()]
+
+    @property
+    def running(self) -> int:
+        """How many handlers run."""
+        return len(self._running)
+
+    # -- what the bus tells
+
+    async def attach(self, link: Link) -> None:
+        """Consume on this link, and send the replies that found none before."""
+        self._link = link
+        unsent, self._unsent = self._unsent, []
+        for delivery in unsent:
+            if delivery.remaining() > 0:
+                self._reply(link, delivery)
+        if not self._draining:
+            for consumer in self._topics.values():
+                await link.consume(consumer.topic, consumer.prefetch)
+
+    async def restore(self, link: Link, topic: str) -> None:
+        """Consume a queue again that was deleted under us."""
+        consumer = self._topics.get(topic.encode())
+        if consumer is not None and link is self._link and not self._draining:
+            await link.consume(topic, consumer.prefetch)
+
+    def detach(self) -> None:
+        """The link is gone; what runs goes on."""
+        self._link = None
+
+    async def drain(self, grace: float) -> bool:
+        """Stop consuming, hand back what has not started, wait for what runs. False: something did not end in time."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(grace):
+                if self._link is not None:
+                    for topic in self.topics:
+                        await self._link.cancel(topic)
+                await self._idle.wait()
+        except TimeoutError:
+            for task in self._tasks:
+                task.cancel()
+            return False
+        return True
+
+    # -- a call
+
+    def on_call(self, link: Link, message: Message) -> None:
+        """A delivery: start its handler, or settle it here."""
+        self._counters.received += 1
+        if self._draining:
+            self._counters.requeued += 1
+            link.requeue(message.tag)
+            return
+        consumer = self._topics.get(message.routing_key)
+        fault = _fault(message) if consumer is not None else "no contract of ours has this routing key"
+        if fault is not None or consumer is None:
+            self._drop(link, message, fault or "")
+            return
+        headers: dict[str, Any] = message.headers  # of the right types: _fault looked
+        now = time.time()
+        call_id = headers["call"].encode()
+        context = CallContext(call_id, headers["traceparent"].encode(), headers.get("caller", "").encode(), headers["hops"])
+        delivery = Delivery(link, message, context, deadline=headers["deadline"] / 1000, now=now, service=consumer.service)
+        if (message.redelivered or call_id in self._running) and self._settled_again(consumer, delivery):
+            return
+        if now > delivery.deadline:
+            self._counters.refused_late += 1
+            # delivered before, it may have run elsewhere: then `too-late`, which means not executed, would be a lie
+            self._refuse(delivery, REDELIVERED if message.redelivered else TOO_LATE)
+            return
+        self._running[call_id] = delivery
+        self._idle.clear()
+        self._start(consumer, delivery)
+
+    def _start(self, consumer: "Consumer", delivery: Delivery) -> None:
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(self._run(consumer, delivery), loop=self._loop, eager_start=True)
+            if task.done():
+                return
+        else:
+            task = self._loop.create_task(self._run(consumer, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, consumer: "Consumer", delivery: Delivery) -> None:
+        try:
+            answer = await consumer.handle(delivery)
+        except asyncio.CancelledError:
+            self._done(delivery)  # cut by the end of a drain: not acked, so another worker decides by the contract
+            raise
+        except Exception:
+            log.exception("a handler failed outside its own guard", topic=consumer.topic)
+            answer = problem(CallFailed(HANDLER_CRASHED, service=consumer.service))
+        self._finish(delivery, answer)
+
+    def _finish(self, delivery: Delivery, answer: Answer) -> None:
+        delivery.answer = answer
+        delivery.ran_ms = int((time.monotonic() - delivery.started) * 1000)
+        self._remember(delivery)
+        self._done(delivery)
+        link = self._link
+        if link is None:
+            self._unsent.append(delivery)
+            return
+        self._reply(link, delivery)
+        if delivery.link is link:
+            link.ack(delivery.message.tag)
+        for copy_link, tag in delivery.copies:
+            if copy_link is link:
+                link.ack(tag)
+
+    def _reply(self, link: Link, delivery: Delivery) -> None:
+        self._counters.answered += 1
+        kind, body = delivery.answer
+        link.publish_reply(
+            delivery.message, kind, body, service=delivery.service, received_ms=delivery.received_ms, ran_ms=delivery.ran_ms
+        )
+
+    def _done(self, delivery: Delivery) -> None:
+        del self._running[delivery.context.call_id]
+        if not self._running:
+            self._idle.set()
+
+    # -- calls that are not run
+
+    def _drop(self, link: Link, message: Message, why: str) -> None:
+        """Settle a message that is not a call of ours: counted, said once, never run, never answered."""
+        self._counters.foreign += 1
+        if why not in self._reported and len(self._reported) < 100:
+            self._reported.add(why)
+            log.warning("dropped a message that is not a call", why=why, queue=message.routing_key.decode("ascii", "replace"))
+        link.ack(message.tag)
+
+    def _settled_again(self, consumer: "Consumer", delivery: Delivery) -> bool:
+        """Deal with a call that was delivered before; False: run it."""
+        call_id, message = delivery.context.call_id, delivery.message
+        self._counters.redelivered += message.redelivered
+        running = self._running.get(call_id)
+        if running is not None:
+            self._counters.duplicates += 1
+            running.copies.append((delivery.link, message.tag))
+            return True
+        known = self._recent.get(call_id) or self._older.get(call_id)
+        if known is not None:
+            self._counters.duplicates += 1
+            self._reply(delivery.link, known)
+            delivery.link.ack(message.tag)
+            return True
+        if consumer.reruns or delivery.remaining() < 0:
+            return False
+        self._counters.refused_redelivered += 1
+        self._refuse(delivery, REDELIVERED)
+        return True
+
+    def _refuse(self, delivery: Delivery, kind: FailureKind) -> None:
+        delivery.answer = problem(CallFailed(kind, service=delivery.service))
+        self._reply(delivery.link, delivery)
+        delivery.link.ack(delivery.message.tag)
+
+    def _remember(self, delivery: Delivery) -> None:
+        """Keep the answer while the broker may deliver the call again: its ack is on the way, or was lost."""
+        if len(self._recent) >= RECENT or self._recent_bytes > RECENT_BYTES:
+            self._older, self._recent, self._recent_bytes = self._recent, {}, 0
+        self._recent[delivery.context.call_id] = delivery
+        self._recent_bytes += len(delivery.answer[1])
+
+
+class Consumer:
+    """One topic that this process serves."""
+
+    __slots__ = ("handle", "prefetch", "reruns", "service", "topic")
+
+    def __init__(self, topic: str, handle: Handle, *, prefetch: int, reruns: bool, service: str) -> None:
+        self.topic = topic
+        self.handle = handle
+        self.prefetch = prefetch
+        self.reruns = reruns
+        self.service = service
+
+
+def problem(failure: CallFailed) -> Answer:
+    """A failure as the answer of a worker."""
+    return TYPE_PROBLEM, json.dumps(failure.document(), separators=(",", ":")).encode()
+
+
+def _fault(message: Message) -> str | None:
+    """Why a message is not a call of wire version 1, or None. Never quotes the message."""
+    if message.fault is not None:
+        return message.fault
+    headers: dict[str, Any] = message.headers
+    if headers.get("wire") != VERSION or type(headers["wire"]) is not int:
+        return "its wire version is not 1"
+    if message.type != TYPE_CALL or message.content_type != CONTENT_TYPE:
+        return "it is not of type call with content type application/json"
+    if not is_reply_queue(message.reply_to) or not 16 <= len(message.correlation_id) <= 64:
+        return "it has no usable reply_to and correlation_id"
+    if not is_call_id(headers.get("call")) or not is_traceparent(headers.get("traceparent")):
+        return "its headers call and traceparent are not both well-formed"
+    if type(headers.get("deadline")) is not int or type(headers.get("hops")) is not int or headers["hops"] not in _HOPS:
+        return "its headers deadline and hops are not both integers in range"
+    if not isinstance(headers.get("caller", ""), str) or "CC" in headers or "BCC" in headers:
+        return "it has a header that no call has"
+    return None
+
+
+_HOPS = range(MAX_HOPS + 1)

@@ -1,0 +1,310 @@
+"""The embedded bus: a broker inside one process, for the demo, for `busgate dev` and for tests of services.
+
+It does what RabbitMQ does with calls: competing consumers in turn, prefetch, returns, message TTL from the moment
+of queueing, redelivery in the old place, refusal by a full queue, alarms. One behaviour suite runs on both. What
+must outlive the process, or leave it, needs RabbitMQ.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterable
+
+from .link import BusError, LinkEvents
+from .wire import (
+    CALLS_EXCHANGE,
+    CONTENT_TYPE,
+    QUEUE_ARGUMENTS,
+    REPLIES_EXCHANGE,
+    REPLY_QUEUE_PREFIX,
+    TYPE_CALL,
+    TYPE_PING,
+    VERSION,
+    CallContext,
+    Message,
+)
+
+_EXPIRES = int(QUEUE_ARGUMENTS["x-expires"]) / 1000
+
+
+class EmbeddedBroker:
+    """A broker in memory. Every Bus of the process that is given the same one is connected."""
+
+    address = "memory://"
+
+    def __init__(self) -> None:
+        self.queues: dict[str, EmbeddedQueue] = {}
+        self.links: dict[str, EmbeddedLink] = {}
+        """By the reply queue of each."""
+        self.alarm: str | None = None
+        self.down = False
+        self.limits: dict[str, int] = {}
+        """Lengths at which queues refuse more, by topic."""
+
+    async def connect(self, events: LinkEvents, *, name: str, generation: int) -> "EmbeddedLink":
+        if self.down:
+            raise BusError("memory://: the embedded broker is stopped")
+        link = EmbeddedLink(self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name)
+        self.links[link.reply_queue] = link
+        return link
+
+    async def prepare(self, topics: Iterable[str]) -> None:
+        if self.down:
+            raise BusError("memory://: the embedded broker is stopped")
+        for topic in topics:
+            self.queues.setdefault(topic, EmbeddedQueue(topic))
+
+    async def consumers(self, topic: str) -> int | None:
+        queue = self.find(topic)
+        return None if queue is None else len(queue.consumers)
+
+    def find(self, topic: str) -> "EmbeddedQueue | None":
+        """The queue of a topic, unless its last consumer left too long ago."""
+        queue = self.queues.get(topic)
+        if queue is not None and not queue.consumers and time.monotonic() - queue.unused_since > _EXPIRES:
+            del self.queues[topic]
+            return None
+        return queue
+
+    # -- what an operator does to a broker; tests do it too
+
+    def set_alarm(self, reason: str | None) -> None:
+        """Take no messages, as under a memory alarm; None ends it."""
+        self.alarm = reason
+        for link in list(self.links.values()):
+            link.alarm_changed()
+
+    def stop(self) -> None:
+        """Drop every link and all messages, as a restart does with transient ones."""
+        self.down = True
+        for link in list(self.links.values()):
+            link.abort()
+        self.queues.clear()
+
+    def start(self) -> None:
+        self.down = False
+
+
+class EmbeddedQueue:
+    """Messages that wait, and who takes them in turn."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ready: deque[_Stored] = deque()
+        self.consumers: deque[_Subscription] = deque()
+        self.unused_since = time.monotonic()
+
+    def dispatch(self) -> None:
+        """Hand out what can be handed out, to each consumer in turn."""
+        while self.ready:
+            if self.ready[0].expires < time.monotonic():
+                self.ready.popleft()
+                continue
+            for _ in range(len(self.consumers)):
+                subscription = self.consumers[0]
+                self.consumers.rotate(-1)
+                if len(subscription.unacked) < subscription.prefetch:
+                    subscription.take(self.ready.popleft())
+                    break
+            else:
+                return
+
+    def put_back(self, stored: "_Stored") -> None:
+        stored.redelivered = True
+        self.ready.appendleft(stored)
+
+
+class _Stored:
+    __slots__ = ("expires", "message", "redelivered")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.expires = time.monotonic() + int(message.expiration) / 1000
+        self.redelivered = False
+
+
+class _Subscription:
+    def __init__(self, link: "EmbeddedLink", queue: EmbeddedQueue, prefetch: int) -> None:
+        self.link = link
+        self.queue = queue
+        self.prefetch = prefetch
+        self.unacked: dict[int, _Stored] = {}
+
+    def take(self, stored: _Stored) -> None:
+        tag = self.link.next_tag(self)
+        self.unacked[tag] = stored
+        self.link.later(self.link.deliver, tag, stored)
+
+
+class EmbeddedLink:
+    """A Link in memory. All that it reports comes in a later turn of the event loop, as from a socket."""
+
+    def __init__(self, broker: EmbeddedBroker, events: LinkEvents, reply_queue: str, name: str) -> None:
+        self.reply_queue = reply_queue
+        self.congested = False
+        self._broker = broker
+        self._events = events
+        self._app_id = name.encode()
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._by_tag: dict[int, _Subscription] = {}
+        self._last_tag = 0
+        self._held: list[tuple[str, Message]] = []
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+
+    def later(self, what: object, *args: object) -> None:
+        self._loop.call_soon(self._report, what, args)
+
+    def _report(self, what: object, args: tuple[object, ...]) -> None:
+        if self._open:
+            what(*args)  # type: ignore[operator]
+
+    # -- calls out
+
+    def publish_call(
+        self, topic: bytes, correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, body: bytes
+    ) -> None:
+        message = self._message(TYPE_CALL, body)
+        message.exchange, message.routing_key = CALLS_EXCHANGE.encode(), topic
+        message.correlation_id = message.message_id = correlation_id
+        message.reply_to = self.reply_queue.encode()
+        message.expiration = b"%d" % expiration_ms
+        message.timestamp = (deadline_ms - expiration_ms) // 1000
+        message.headers |= {
+            "call": context.call_id.decode(),
+            "deadline": deadline_ms,
+            "hops": context.hops,
+            "traceparent": context.traceparent.decode(),
+        }
+        if context.caller:
+            message.headers["caller"] = context.caller.decode()
+        self._publish(topic.decode(), message)
+
+    def ping(self) -> None:
+        message = self._message(TYPE_PING, b"")
+        message.exchange, message.routing_key = REPLIES_EXCHANGE.encode(), self.reply_queue.encode()
+        self._publish(self.reply_queue, message)
+
+    def _message(self, kind: bytes, body: bytes) -> Message:
+        message = Message()
+        message.type = kind
+        message.content_type = CONTENT_TYPE
+        message.app_id = self._app_id
+        message.headers = {"wire": VERSION}
+        message.body = body
+        return message
+
+    def _publish(self, key: str, message: Message) -> None:
+        if self._broker.alarm is not None:
+            # As with sockets: what is written while the broker does not read arrives when it reads again.
+            self._held.append((key, message))
+            self.alarm_changed()
+        else:
+            self._route(key, message)
+
+    def _route(self, key: str, message: Message) -> None:
+        if message.exchange == REPLIES_EXCHANGE.encode():
+            owner = self._broker.links.get(key)
+            if owner is not None:
+                owner.later(owner._events.on_reply, message)  # noqa: SLF001 - another link of this class
+            elif message.type != TYPE_PING:
+                self.later(self._events.on_undeliverable)
+            return
+        queue = self._broker.find(key)
+        if queue is None:
+            self.later(self._events.on_returned, message.correlation_id)
+        elif len(queue.ready) >= self._broker.limits.get(key, 1 << 30):
+            self.later(self._events.on_refused, message.correlation_id)
+        else:
+            queue.ready.append(_Stored(message))
+            queue.dispatch()
+
+    def alarm_changed(self) -> None:
+        """Tell the bus of an alarm, and send what was held when it is over."""
+        alarm = self._broker.alarm
+        self.later(self._events.on_blocked, alarm)
+        if alarm is None:
+            held, self._held = self._held, []
+            for key, message in held:
+                self._route(key, message)
+
+    # -- calls in
+
+    def next_tag(self, subscription: _Subscription) -> int:
+        self._last_tag += 1
+        self._by_tag[self._last_tag] = subscription
+        return self._last_tag
+
+    def deliver(self, tag: int, stored: _Stored) -> None:
+        source = stored.message
+        message = Message(tag, redelivered=stored.redelivered, exchange=source.exchange, routing_key=source.routing_key)
+        for name in Message.__slots__:
+            if name not in ("tag", "redelivered", "exchange", "routing_key"):
+                setattr(message, name, getattr(source, name))
+        message.headers = dict(source.headers)
+        self._events.on_call(self, message)
+
+    async def consume(self, queue: str, prefetch: int) -> None:
+        found = self._broker.find(queue)
+        if found is None:
+            raise BusError(f"memory://: no queue {queue}")
+        subscription = self._subscriptions[queue] = _Subscription(self, found, prefetch)
+        found.consumers.append(subscription)
+        found.dispatch()
+
+    async def cancel(self, queue: str) -> None:
+        subscription = self._subscriptions.pop(queue, None)
+        if subscription is not None:
+            subscription.queue.consumers.remove(subscription)
+            subscription.queue.unused_since = time.monotonic()
+
+    def publish_reply(
+        self, call: Message, kind: bytes, body: bytes, *, service: str, received_ms: int, ran_ms: int
+    ) -> None:
+        message = self._message(kind, body)
+        message.exchange, message.routing_key = REPLIES_EXCHANGE.encode(), call.reply_to
+        message.correlation_id = call.correlation_id
+        message.headers |= {"service": service, "received": received_ms, "ran": ran_ms}
+        self._publish(call.reply_to.decode(), message)
+
+    def ack(self, tag: int) -> None:
+        self._settle(tag)
+
+    def requeue(self, tag: int) -> None:
+        self._settle(tag, back=True)
+
+    def _settle(self, tag: int, *, back: bool = False) -> None:
+        subscription = self._by_tag.pop(tag, None)
+        if subscription is None or not self._open:
+            return
+        stored = subscription.unacked.pop(tag)
+        if back:
+            subscription.queue.put_back(stored)
+        subscription.queue.dispatch()
+
+    # -- the end
+
+    def abort(self) -> None:
+        if self._open:
+            self._end()
+            self._events.on_lost(BusError("memory://: the link was dropped"))
+
+    async def close(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._broker.links.pop(self.reply_queue, None)
+        touched = []
+        for subscription in self._subscriptions.values():
+            subscription.queue.consumers.remove(subscription)
+            subscription.queue.unused_since = time.monotonic()
+        for tag in sorted(self._by_tag, reverse=True):
+            subscription = self._by_tag[tag]
+            subscription.queue.put_back(subscription.unacked.pop(tag))
+            touched.append(subscription.queue)
+        for queue in dict.fromkeys(touched):
+            queue.dispatch()

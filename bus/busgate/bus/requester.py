@@ -1,0 +1,264 @@
+"""Calls from here: who waits for which reply, until when, and what is answered when none comes.
+
+Every call ends exactly once: by its reply, by a return or refusal of the broker, by the loss of its link, or by
+its deadline. One sweep over buckets of 20 ms watches all deadlines, so that a call costs no timer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from busgate.contracts import CallFailed, FailureKind
+from busgate.contracts.failure import (
+    BAD_REPLY,
+    BUS_BLOCKED,
+    BUS_UNAVAILABLE,
+    CALL_TOO_LARGE,
+    CONNECTION_LOST,
+    DRAINING,
+    NO_ROUTE,
+    NO_WORKERS,
+    OVERLOADED,
+    QUEUE_FULL,
+    TIMEOUT,
+    TOO_MANY_HOPS,
+)
+
+from .admission import Admission
+from .counters import Counters
+from .link import Link
+from .wire import MARGIN_MS, MAX_HOPS, MAX_MESSAGE, TYPE_PING, TYPE_PROBLEM, TYPE_REPLY, VERSION, CallContext, Ids, Message
+
+TICK = 0.02
+"""Seconds between two sweeps; a call is answered at most this late."""
+
+RETRY_SOON = 1.0
+"""Seconds after which a refused call may be tried again."""
+
+
+class WaitingCall(asyncio.Future[Message]):
+    """A call that was sent. Awaiting it gives the reply; cancelling it frees its place."""
+
+    __slots__ = ("bucket", "correlation_id", "endpoint", "sent")
+
+    correlation_id: bytes
+    endpoint: "Endpoint"
+    sent: float
+    bucket: set["WaitingCall"]
+
+    def cancel(self, msg: object = None) -> bool:
+        """Nobody waits any more: the place in the table is free at once, a reply will be dropped."""
+        self.endpoint.abandoned(self)
+        return super().cancel(msg)
+
+
+class Requester:
+    """All calls of one process, over the generations of its links."""
+
+    def __init__(self, *, max_waiting: int, counters: Counters) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ids = Ids()
+        self._max_waiting = max_waiting
+        self._counters = counters
+        self._endpoints: dict[str, Endpoint] = {}
+        self._waiting: dict[bytes, WaitingCall] = {}
+        self._buckets: dict[int, set[WaitingCall]] = {}
+        self._last_tick = 0
+        self._sweeping = False
+        self._link: Link | None = None
+        self._unusable: FailureKind | None = BUS_UNAVAILABLE
+        self.on_pong: Callable[[], None] = lambda: None
+        """Called when our own ping came back."""
+        self.on_silent_topic: Callable[[Endpoint], None] = lambda _: None
+        """Called when a call of a topic got no reply at all; the bus looks whether anyone serves it."""
+
+    def endpoint(self, topic: str, *, timeout: float) -> "Endpoint":
+        """The calls of one topic; the same object for the same topic. `timeout` is the usual budget, seconds."""
+        endpoint = self._endpoints.get(topic)
+        if endpoint is None:
+            endpoint = self._endpoints[topic] = Endpoint(self, topic, timeout)
+        return endpoint
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their reply."""
+        return len(self._waiting)
+
+    # -- what the bus tells
+
+    def attach(self, link: Link) -> None:
+        """Send by this link from now on."""
+        self._link = link
+        self._unusable = None
+
+    def detach(self) -> None:
+        """The link is gone: everything that waits is answered now, nothing of the old generation is believed."""
+        self._link = None
+        self._unusable = BUS_UNAVAILABLE
+        for waiting in list(self._waiting.values()):
+            self._fail(waiting, CONNECTION_LOST)
+
+    def block(self, reason: str | None) -> None:
+        """The broker takes no messages; None: it does again."""
+        if self._link is not None:
+            self._unusable = None if reason is None else BUS_BLOCKED
+
+    def drain(self) -> None:
+        """Refuse new calls; those that wait go on."""
+        self._unusable = DRAINING
+
+    # -- a call
+
+    def send(self, endpoint: "Endpoint", body: bytes, context: CallContext, budget: float) -> WaitingCall:
+        link = self._link
+        if link is None or self._unusable is not None or link.congested or len(self._waiting) >= self._max_waiting:
+            raise self._refusal(link)
+        if endpoint.unserved:
+            raise CallFailed(NO_WORKERS, retry_after=RETRY_SOON)
+        now = self._loop.time()
+        endpoint.admission.admit(now)
+        if len(body) > MAX_MESSAGE or context.hops > MAX_HOPS:
+            raise CallFailed(CALL_TOO_LARGE if len(body) > MAX_MESSAGE else TOO_MANY_HOPS)
+        waiting = WaitingCall(loop=self._loop)
+        waiting.endpoint = endpoint
+        waiting.sent = now
+        waiting.correlation_id = correlation_id = self._ids.take(32)
+        budget_ms = max(int(budget * 1000) - MARGIN_MS, 1)
+        link.publish_call(
+            endpoint.routing_key, correlation_id, int(time.time() * 1000) + budget_ms, budget_ms, context, body
+        )
+        self._waiting[correlation_id] = waiting
+        self._watch(waiting, now + budget)
+        endpoint.admission.waiting += 1
+        return waiting
+
+    def _refusal(self, link: Link | None) -> CallFailed:
+        if self._unusable is not None:
+            return CallFailed(self._unusable, retry_after=RETRY_SOON)
+        if link is not None and link.congested:
+            return CallFailed(BUS_BLOCKED, "the broker reads too slowly", retry_after=RETRY_SOON)
+        return CallFailed(OVERLOADED, retry_after=RETRY_SOON)
+
+    def abandon(self, waiting: WaitingCall) -> None:
+        if self._forget(waiting.correlation_id) is not None:
+            self._counters.abandoned += 1
+
+    def _forget(self, correlation_id: bytes) -> WaitingCall | None:
+        waiting = self._waiting.pop(correlation_id, None)
+        if waiting is not None:
+            waiting.bucket.discard(waiting)
+            waiting.endpoint.admission.waiting -= 1
+        return waiting
+
+    def _fail(self, waiting: WaitingCall, kind: FailureKind, *, retry_after: float | None = None) -> None:
+        self._forget(waiting.correlation_id)
+        if not waiting.done():
+            waiting.set_exception(CallFailed(kind, retry_after=retry_after))
+
+    # -- what ends a call
+
+    def on_reply(self, message: Message) -> None:
+        """A message on our reply queue: it ends the call that it answers, or is counted and dropped."""
+        waiting = self._waiting.get(message.correlation_id)
+        if waiting is None:
+            self._on_unexpected(message)
+            return
+        self._forget(message.correlation_id)
+        self._counters.replies += 1
+        waiting.endpoint.unserved = False
+        fault = _fault(message)
+        if fault is not None:
+            self._counters.bad_replies += 1
+            waiting.set_exception(CallFailed(BAD_REPLY, fault))
+            return
+        now = self._loop.time()
+        waiting.endpoint.admission.replied(now, now - waiting.sent, message.headers.get("ran"))
+        waiting.set_result(message)
+
+    def _on_unexpected(self, message: Message) -> None:
+        if message.type == TYPE_PING:
+            self.on_pong()
+        else:
+            self._counters.late_replies += 1
+
+    def on_returned(self, correlation_id: bytes) -> None:
+        """The broker has no queue for this call."""
+        waiting = self._waiting.get(correlation_id)
+        if waiting is not None:
+            self._counters.returned += 1
+            self._fail(waiting, NO_ROUTE, retry_after=RETRY_SOON)
+
+    def on_refused(self, correlation_id: bytes) -> None:
+        """The queue took no more."""
+        waiting = self._waiting.get(correlation_id)
+        if waiting is not None:
+            self._counters.refused += 1
+            self._fail(waiting, QUEUE_FULL, retry_after=RETRY_SOON)
+
+    # -- deadlines
+
+    def _watch(self, waiting: WaitingCall, deadline: float) -> None:
+        tick = int(deadline / TICK) + 1
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = set()
+        bucket.add(waiting)
+        waiting.bucket = bucket
+        if not self._sweeping:
+            self._sweeping = True
+            self._last_tick = int(self._loop.time() / TICK)
+            self._loop.call_later(TICK, self._sweep)
+
+    def _sweep(self) -> None:
+        tick = int(self._loop.time() / TICK)
+        for due in range(self._last_tick + 1, tick + 1):
+            for waiting in list(self._buckets.pop(due, ())):
+                self._timed_out(waiting)
+        self._last_tick = tick
+        if self._buckets:
+            self._loop.call_later(TICK, self._sweep)
+        else:
+            self._sweeping = False
+
+    def _timed_out(self, waiting: WaitingCall) -> None:
+        self._counters.timeouts += 1
+        self._fail(waiting, TIMEOUT)
+        self.on_silent_topic(waiting.endpoint)
+
+
+class Endpoint:
+    """Calls of one topic. Get it once from the bus and keep it."""
+
+    __slots__ = ("_requester", "admission", "routing_key", "topic", "unserved")
+
+    def __init__(self, requester: Requester, topic: str, timeout: float) -> None:
+        self._requester = requester
+        self.topic = topic
+        self.routing_key = topic.encode()
+        self.admission = Admission(timeout)
+        self.unserved = False
+        """Known to have no worker: calls are refused until the probe finds one."""
+
+    def call(self, body: bytes, context: CallContext, budget: float) -> WaitingCall:
+        """Send a call and return its future reply, of type `reply` or `problem`.
+
+        `budget` is in seconds; the future is done when it is over. Cancel it when nobody waits any more.
+
+        Raises:
+            CallFailed: at once where the call cannot be sent; from the future for all that happens later.
+        """
+        return self._requester.send(self, body, context, budget)
+
+    def abandoned(self, waiting: WaitingCall) -> None:
+        self._requester.abandon(waiting)
+
+
+def _fault(reply: Message) -> str | None:
+    """Why a reply cannot be believed, or None."""
+    if reply.fault is not None:
+        return reply.fault
+    if reply.headers.get("wire") != VERSION:
+        return f"the reply has wire version {reply.headers.get('wire')!r:.20}, this side reads {VERSION}"
+    if reply.type not in (TYPE_REPLY, TYPE_PROBLEM):
+        return "the reply is neither of type reply nor problem"
+    return None
