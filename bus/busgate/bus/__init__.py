@@ -6,7 +6,7 @@ from .counters import Counters
 from .lane import Address
 from .link import Broker, BusError
 from .rabbit import RabbitBroker
-from .requester import Endpoint, WaitingCall
+from .requester import Endpoint, Reply, WaitingCall
 from .topology import ExchangeKind, Part, Topology
 from .wire import CallContext, Ids, Message
 
@@ -25,6 +25,7 @@ __all__ = [
     "Message",
     "Part",
     "RabbitBroker",
+    "Reply",
     "Topology",
     "WaitingCall",
     "problem",

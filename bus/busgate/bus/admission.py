@@ -39,24 +39,28 @@ class Admission:
             CallFailed: OVERLOADED, with the seconds after which the queue will have shrunk.
         """
         if self.waiting >= self.limit and self.waiting >= BURST:
-            if now > self._window_ends + self.budget:  # no reply for long: what was measured means nothing any more
+            if (
+                now > self._window_ends + self.budget
+            ):  # no reply for long: what was measured means nothing any more
                 self.limit = float("inf")
                 return
             over = (self.waiting - self.limit) / self._rate if self._rate else self.budget
-            raise CallFailed(OVERLOADED, "the workers of this topic are at their limit", retry_after=max(1.0, over))
+            raise CallFailed(
+                OVERLOADED, "the workers of this topic are at their limit", retry_after=max(1.0, over)
+            )
 
-    def replied(self, now: float, took: float, ran_ms: object) -> None:
-        """A reply came: `took` seconds in all, of which the handler ran `ran_ms`."""
+    def replied(self, now: float, queued: float) -> None:
+        """A reply came to a call that was queued for so many seconds."""
         self._count += 1
         if now >= self._window_ends:
-            self._measure(now, took - (ran_ms / 1000 if isinstance(ran_ms, int) else took))
+            self._measure(now, queued)
 
-    def _measure(self, now: float, delay: float) -> None:
+    def _measure(self, now: float, queued: float) -> None:
         length = now - self._window_ends + WINDOW
         if length < 4 * WINDOW:
             rate = self._count / length
             self._rate = rate if not self._rate else (self._rate + rate) / 2
-            self.limit = self._rate * self.budget * SHARE if delay > self.budget * QUEUEING else float("inf")
+            self.limit = self._rate * self.budget * SHARE if queued > self.budget * QUEUEING else float("inf")
         else:  # after a pause the count says nothing about a rate
             self._rate = 0.0
             self.limit = float("inf")

@@ -127,7 +127,10 @@ class Bus:
         while True:
             try:
                 link = await self._open_generation()
-            except BusError as error:
+            except Exception as error:
+                if not isinstance(error, BusError):  # a bug must cost this try, not the bus
+                    log.exception("a connection could not be opened")
+                    error = BusError(f"a connection could not be opened: {type(error).__name__}")  # noqa: PLW2901 - as above
                 self._error = error
                 if error.permanent and self.counters.generations == 0:
                     return
@@ -148,13 +151,16 @@ class Bus:
         self._link = link
         try:
             await self._first_ping(link)
+            self.requester.attach(link)  # first: the handlers that start now make calls themselves
+            self.requester.block(self._blocked)
             await self.consumers.attach(link)
+            if self._lost.is_set():
+                raise self._error
         except BaseException:
             self._let_go()
             await link.close()
             raise
         self.counters.generations = number
-        self.requester.attach(link)
         self._up.set()
         log.info("connected", broker=self._broker.address, generation=number)
         return link
@@ -187,9 +193,11 @@ class Bus:
                 async with asyncio.timeout(SILENCE * PING_EVERY):
                     await self._pong.wait()
             except TimeoutError:
-                if self._blocked is None or self._lost.is_set():
+                if self._blocked is None:
                     raise BusError("the broker took our connection but delivers nothing") from None
                 self._error = BusError(f"the broker is blocked: {self._blocked}")
+        if self._lost.is_set():
+            raise self._error
 
     async def _watch(self, link: Link) -> None:
         """Ping until the link falls; drop it when neither a ping nor anything else came back for three of them."""
@@ -220,6 +228,7 @@ class Bus:
             self._error = error
         self._let_go()
         self._lost.set()
+        self._pong.set()  # who waits for it looks at once
 
     def _on_blocked(self, reason: str | None) -> None:
         log.warning("the broker is blocked" if reason else "the broker is no longer blocked", reason=reason)

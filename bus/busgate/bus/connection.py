@@ -8,7 +8,7 @@ all others by pamqp. What the frames mean is for the subclass, the Lane.
 import asyncio
 import socket
 from collections import deque
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import pamqp.commands as amqp
 import pamqp.frame
@@ -102,7 +102,11 @@ class Connection(asyncio.Protocol):
         tune = await self.call(
             0,
             amqp.Connection.StartOk(
-                client_properties={"product": "busgate", "connection_name": name, "capabilities": dict(_CAPABILITIES)},
+                client_properties={
+                    "product": "busgate",
+                    "connection_name": name,
+                    "capabilities": dict(_CAPABILITIES),
+                },
                 mechanism="PLAIN",
                 response=f"\0{user}\0{password}",
                 locale="en_US",
@@ -111,7 +115,12 @@ class Connection(asyncio.Protocol):
         if not isinstance(tune, amqp.Connection.Tune):
             raise BusError(f"the broker answered {tune.name} where Connection.Tune was due")
         self.frame_max = min(tune.frame_max or FRAME_MAX, FRAME_MAX)
-        self.send(0, amqp.Connection.TuneOk(min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX), self.frame_max, heartbeat))
+        self.send(
+            0,
+            amqp.Connection.TuneOk(
+                min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX), self.frame_max, heartbeat
+            ),
+        )
         await self.call(0, amqp.Connection.Open(virtual_host=vhost))
         self._beat_every = heartbeat / 2
         self._beat()
@@ -175,27 +184,39 @@ class Connection(asyncio.Protocol):
             kind, channel, size = frame_head.unpack_from(data, at)
             start = at + 7
             stop = start + size
+            if size > self.frame_max:
+                self._refuse_bytes(data, at)
             if stop >= end:
-                if size > self.frame_max or kind not in _FRAME_KINDS:
-                    self._refuse_bytes(data, at)
                 break
             if data[stop] != FRAME_END:
-                raise FrameError("a frame without its end mark")
+                self._refuse_bytes(data, at)
             if kind == FRAME_BODY:
                 self._body(channel, data[start:stop])
             elif kind == FRAME_HEADER:
                 self._header(channel, data, start, stop)
             elif kind == FRAME_METHOD:
                 self._method(channel, data, at, stop)
+                if self._error is not None:  # it was a close: what stands behind it is not believed
+                    return end
             elif kind != FRAME_HEARTBEAT:
-                raise FrameError(f"a frame of unknown type {kind}")
+                self._refuse_bytes(data, at)
             at = stop + 1
+        if at < end and data[at] not in _FRAME_KINDS:  # a TLS alert is shorter than any frame
+            self._refuse_bytes(data, at)
         return at
 
-    def _refuse_bytes(self, data: bytes, at: int) -> NoReturn:
-        if data[at : at + 4] == b"AMQP":
-            raise FrameError(f"the broker speaks AMQP {'.'.join(str(n) for n in data[at + 5 : at + 8])}, not 0.9.1")
-        raise FrameError("these bytes are not AMQP; is this the broker's AMQP port, and TLS on both sides or none?")
+    def _refuse_bytes(self, data: bytes, at: int) -> None:
+        if data[at] in _FRAME_KINDS:
+            raise FrameError("a frame without its end mark, or larger than was agreed")
+        head = data[at : at + 8]
+        if b"AMQP".startswith(head[:4]):
+            if len(head) < 8:
+                return  # more of it is to come
+            offer = ".".join(str(number) for number in head[5:])
+            raise FrameError(f"the broker does not go on with AMQP 0.9.1 and offers {offer}")
+        raise FrameError(
+            "these bytes are not AMQP; is this the broker's AMQP port, and TLS on both sides or none?"
+        )
 
     def _method(self, channel: int, data: bytes, at: int, stop: int) -> None:
         start = at + 11
@@ -215,8 +236,8 @@ class Connection(asyncio.Protocol):
         if content is None or content.missing >= 0:
             raise FrameError("a content header that nothing announced")
         content.missing = decode_content_header(content.message, data, start, stop)
-        if content.missing > MAX_MESSAGE:
-            raise FrameError(f"a message of {content.missing} bytes; at most {MAX_MESSAGE} are taken")
+        if content.missing > MAX_MESSAGE:  # to fall over it would only have it delivered again
+            content.message.fault = "a body that is larger than the bus carries"
         if content.missing == 0:
             self._complete(channel, content)
 
@@ -225,10 +246,12 @@ class Connection(asyncio.Protocol):
         if content is None or len(chunk) > content.missing:
             raise FrameError("a body that nothing announced")
         content.missing -= len(chunk)
+        if content.message.fault is not None:
+            chunk = b""
         if content.missing == 0:
             content.message.body = b"".join((*content.chunks, chunk)) if content.chunks else chunk
             self._complete(channel, content)
-        else:
+        elif chunk:
             content.chunks.append(chunk)
 
     def _complete(self, channel: int, content: "_Content") -> None:
@@ -311,10 +334,13 @@ class Connection(asyncio.Protocol):
         self._closing = True
         try:
             async with asyncio.timeout(2):
-                await self.call(0, amqp.Connection.Close(reply_code=200, reply_text="goodbye", class_id=0, method_id=0))
+                await self.call(
+                    0, amqp.Connection.Close(reply_code=200, reply_text="goodbye", class_id=0, method_id=0)
+                )
         except (TimeoutError, BusError):
             log.debug("the broker did not answer our goodbye")
-        self._fail(BusError("closed"))
+        finally:
+            self._fail(BusError("closed"))
 
 
 class _Content:

@@ -18,10 +18,11 @@ from busgate.contracts import CallFailed, FailureKind
 from busgate.contracts.failure import HANDLER_CRASHED, REDELIVERED, TOO_LATE
 
 from .counters import Counters
-from .link import Link
+from .link import BusError, Link
 from .wire import (
     CONTENT_TYPE,
     MAX_HOPS,
+    MAX_MESSAGE,
     TYPE_CALL,
     TYPE_PROBLEM,
     VERSION,
@@ -37,6 +38,9 @@ log = structlog.stdlib.get_logger("busgate.bus")
 Answer = tuple[bytes, bytes]
 """The type of a reply (`reply` or `problem`) and its body."""
 
+Finished = tuple[Answer, int, int]
+"""What a redelivered copy of a call is answered with: the answer, when it was received and how long it ran."""
+
 RECENT = 2048
 RECENT_BYTES = 8 * 1024 * 1024
 
@@ -44,9 +48,13 @@ RECENT_BYTES = 8 * 1024 * 1024
 class Delivery:
     """A call that was delivered and passed every check of the wire: it may start now."""
 
-    __slots__ = ("answer", "context", "copies", "deadline", "link", "message", "ran_ms", "received_ms", "service", "started")
+    __slots__ = (
+        "answer", "context", "copies", "deadline", "key", "link", "message", "ran_ms", "received_ms", "service", "started"
+    )  # fmt: skip
 
-    def __init__(self, link: Link, message: Message, context: CallContext, *, deadline: float, now: float, service: str) -> None:
+    def __init__(
+        self, link: Link, message: Message, context: CallContext, *, deadline: float, now: float, service: str
+    ) -> None:
         self.link = link
         self.message = message
         self.context = context
@@ -55,9 +63,11 @@ class Delivery:
         self.received_ms = int(now * 1000)
         self.started = time.monotonic()
         self.service = service
+        self.key = message.routing_key + context.call_id
+        """What duplicates are recognised by. With the topic: a client may use one id for all it does."""
         self.answer: Answer = (b"", b"")
         self.ran_ms = 0
-        self.copies: list[tuple[Link, int]] = []
+        self.copies: list[Delivery] = []
         """Deliveries of the same call that came while this one ran."""
 
     def remaining(self) -> float:
@@ -77,8 +87,8 @@ class Consumers:
         self._link: Link | None = None
         self._running: dict[bytes, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._recent: dict[bytes, Delivery] = {}
-        self._older: dict[bytes, Delivery] = {}
+        self._recent: dict[bytes, Finished] = {}
+        self._older: dict[bytes, Finished] = {}
         self._recent_bytes = 0
         self._unsent: list[Delivery] = []
         self._draining = False
@@ -123,13 +133,15 @@ class Consumers:
         self._link = None
 
     async def drain(self, grace: float) -> bool:
-        """Stop consuming, hand back what has not started, wait for what runs. False: something did not end in time."""
+        """Stop consuming and wait for what runs. False: something did not end in time, and was cut.
+
+        What the broker sent before it knew is run too: handed back, it would count as redelivered, and be refused
+        elsewhere where a contract may not run twice.
+        """
         self._draining = True
         try:
             async with asyncio.timeout(grace):
-                if self._link is not None:
-                    for topic in self.topics:
-                        await self._link.cancel(topic)
+                await self._stop_consuming()
                 await self._idle.wait()
         except TimeoutError:
             for task in self._tasks:
@@ -137,15 +149,21 @@ class Consumers:
             return False
         return True
 
+    async def _stop_consuming(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            for topic in self.topics:
+                await link.cancel(topic)
+        except BusError as error:
+            log.debug("the link fell during a drain", error=str(error))  # and with it all that was consumed
+
     # -- a call
 
     def on_call(self, link: Link, message: Message) -> None:
         """A delivery: start its handler, or settle it here."""
         self._counters.received += 1
-        if self._draining:
-            self._counters.requeued += 1
-            link.requeue(message.tag)
-            return
         consumer = self._topics.get(message.routing_key)
         fault = _fault(message) if consumer is not None else "no contract of ours has this routing key"
         if fault is not None or consumer is None:
@@ -154,16 +172,20 @@ class Consumers:
         headers: dict[str, Any] = message.headers  # of the right types: _fault looked
         now = time.time()
         call_id = headers["call"].encode()
-        context = CallContext(call_id, headers["traceparent"].encode(), headers.get("caller", "").encode(), headers["hops"])
-        delivery = Delivery(link, message, context, deadline=headers["deadline"] / 1000, now=now, service=consumer.service)
-        if (message.redelivered or call_id in self._running) and self._settled_again(consumer, delivery):
+        context = CallContext(
+            call_id, headers["traceparent"].encode(), headers.get("caller", "").encode(), headers["hops"]
+        )
+        delivery = Delivery(
+            link, message, context, deadline=headers["deadline"] / 1000, now=now, service=consumer.service
+        )
+        if (message.redelivered or delivery.key in self._running) and self._settled_again(consumer, delivery):
             return
         if now > delivery.deadline:
             self._counters.refused_late += 1
             # delivered before, it may have run elsewhere: then `too-late`, which means not executed, would be a lie
             self._refuse(delivery, REDELIVERED if message.redelivered else TOO_LATE)
             return
-        self._running[call_id] = delivery
+        self._running[delivery.key] = delivery
         self._idle.clear()
         self._start(consumer, delivery)
 
@@ -181,7 +203,9 @@ class Consumers:
         try:
             answer = await consumer.handle(delivery)
         except asyncio.CancelledError:
-            self._done(delivery)  # cut by the end of a drain: not acked, so another worker decides by the contract
+            self._done(
+                delivery
+            )  # cut by the end of a drain: not acked, so another worker decides by the contract
             raise
         except Exception:
             log.exception("a handler failed outside its own guard", topic=consumer.topic)
@@ -189,6 +213,9 @@ class Consumers:
         self._finish(delivery, answer)
 
     def _finish(self, delivery: Delivery, answer: Answer) -> None:
+        if len(answer[1]) > MAX_MESSAGE:  # the broker would close the channel, at each redelivery again
+            log.error("a reply is larger than the bus carries", queue=delivery.message.routing_key.decode())
+            answer = problem(CallFailed(HANDLER_CRASHED, "the reply is too large", service=delivery.service))
         delivery.answer = answer
         delivery.ran_ms = int((time.monotonic() - delivery.started) * 1000)
         self._remember(delivery)
@@ -200,19 +227,33 @@ class Consumers:
         self._reply(link, delivery)
         if delivery.link is link:
             link.ack(delivery.message.tag)
-        for copy_link, tag in delivery.copies:
-            if copy_link is link:
-                link.ack(tag)
+        for copy in delivery.copies:
+            if copy.link is link:
+                if (
+                    copy.message.correlation_id != delivery.message.correlation_id
+                ):  # another attempt, which waits too
+                    self._repeat(copy, (delivery.answer, delivery.received_ms, delivery.ran_ms))
+                link.ack(copy.message.tag)
+
+    def _repeat(self, copy: Delivery, known: Finished) -> None:
+        """Answer a copy with what is known."""
+        copy.answer, copy.received_ms, copy.ran_ms = known
+        self._reply(copy.link, copy)
 
     def _reply(self, link: Link, delivery: Delivery) -> None:
         self._counters.answered += 1
         kind, body = delivery.answer
         link.publish_reply(
-            delivery.message, kind, body, service=delivery.service, received_ms=delivery.received_ms, ran_ms=delivery.ran_ms
+            delivery.message,
+            kind,
+            body,
+            service=delivery.service,
+            received_ms=delivery.received_ms,
+            ran_ms=delivery.ran_ms,
         )
 
     def _done(self, delivery: Delivery) -> None:
-        del self._running[delivery.context.call_id]
+        del self._running[delivery.key]
         if not self._running:
             self._idle.set()
 
@@ -223,22 +264,26 @@ class Consumers:
         self._counters.foreign += 1
         if why not in self._reported and len(self._reported) < 100:
             self._reported.add(why)
-            log.warning("dropped a message that is not a call", why=why, queue=message.routing_key.decode("ascii", "replace"))
+            log.warning(
+                "dropped a message that is not a call",
+                why=why,
+                queue=message.routing_key.decode("ascii", "replace"),
+            )
         link.ack(message.tag)
 
     def _settled_again(self, consumer: "Consumer", delivery: Delivery) -> bool:
         """Deal with a call that was delivered before; False: run it."""
-        call_id, message = delivery.context.call_id, delivery.message
+        message = delivery.message
         self._counters.redelivered += message.redelivered
-        running = self._running.get(call_id)
+        running = self._running.get(delivery.key)
         if running is not None:
             self._counters.duplicates += 1
-            running.copies.append((delivery.link, message.tag))
+            running.copies.append(delivery)
             return True
-        known = self._recent.get(call_id) or self._older.get(call_id)
+        known = self._recent.get(delivery.key) or self._older.get(delivery.key)
         if known is not None:
             self._counters.duplicates += 1
-            self._reply(delivery.link, known)
+            self._repeat(delivery, known)
             delivery.link.ack(message.tag)
             return True
         if consumer.reruns or delivery.remaining() < 0:
@@ -256,7 +301,7 @@ class Consumers:
         """Keep the answer while the broker may deliver the call again: its ack is on the way, or was lost."""
         if len(self._recent) >= RECENT or self._recent_bytes > RECENT_BYTES:
             self._older, self._recent, self._recent_bytes = self._recent, {}, 0
-        self._recent[delivery.context.call_id] = delivery
+        self._recent[delivery.key] = (delivery.answer, delivery.received_ms, delivery.ran_ms)
         self._recent_bytes += len(delivery.answer[1])
 
 
@@ -291,7 +336,11 @@ def _fault(message: Message) -> str | None:
         return "it has no usable reply_to and correlation_id"
     if not is_call_id(headers.get("call")) or not is_traceparent(headers.get("traceparent")):
         return "its headers call and traceparent are not both well-formed"
-    if type(headers.get("deadline")) is not int or type(headers.get("hops")) is not int or headers["hops"] not in _HOPS:
+    if (
+        type(headers.get("deadline")) is not int
+        or type(headers.get("hops")) is not int
+        or headers["hops"] not in _HOPS
+    ):
         return "its headers deadline and hops are not both integers in range"
     if not isinstance(headers.get("caller", ""), str) or "CC" in headers or "BCC" in headers:
         return "it has a header that no call has"

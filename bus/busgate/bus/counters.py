@@ -15,6 +15,8 @@ class Counters:
     """Replies nobody waited for: late, duplicate, foreign, or of an older generation."""
     bad_replies: int = 0
     """Replies that are not of this wire format."""
+    skewed: int = 0
+    """Replies whose `received` shows that the clocks of edge and worker differ."""
     abandoned: int = 0
     """Calls whose client hung up."""
     returned: int = 0

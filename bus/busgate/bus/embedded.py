@@ -45,7 +45,9 @@ class EmbeddedBroker:
     async def connect(self, events: LinkEvents, *, name: str, generation: int) -> "EmbeddedLink":
         if self.down:
             raise BusError("memory://: the embedded broker is stopped")
-        link = EmbeddedLink(self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name)
+        link = EmbeddedLink(
+            self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name
+        )
         self.links[link.reply_queue] = link
         return link
 
@@ -53,7 +55,10 @@ class EmbeddedBroker:
         if self.down:
             raise BusError("memory://: the embedded broker is stopped")
         for topic in topics:
-            self.queues.setdefault(topic, EmbeddedQueue(topic))
+            queue = self.find(topic)
+            if queue is None:
+                queue = self.queues[topic] = EmbeddedQueue(topic)
+            queue.unused_since = time.monotonic()
 
     async def consumers(self, topic: str) -> int | None:
         queue = self.find(topic)
@@ -76,14 +81,24 @@ class EmbeddedBroker:
             link.alarm_changed()
 
     def stop(self) -> None:
-        """Drop every link and all messages, as a restart does with transient ones."""
+        """Drop every link and all messages, as a restart does with transient ones; the queues are durable."""
         self.down = True
         for link in list(self.links.values()):
             link.abort()
-        self.queues.clear()
+        for queue in self.queues.values():
+            queue.ready.clear()
 
     def start(self) -> None:
         self.down = False
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue of calls or replies with all that waits in it; who consumes it is told."""
+        owner = self.links.pop(name, None)
+        if owner is not None:
+            owner.cancelled(name)
+        queue = self.queues.pop(name, None)
+        for subscription in [*queue.consumers] if queue is not None else []:
+            subscription.link.cancelled(name)
 
 
 class EmbeddedQueue:
@@ -95,12 +110,17 @@ class EmbeddedQueue:
         self.consumers: deque[_Subscription] = deque()
         self.unused_since = time.monotonic()
 
+    def expire(self) -> None:
+        """Drop what is too old, as far as it stands at the head; what stands behind a younger one stays."""
+        while self.ready and self.ready[0].expires < time.monotonic():
+            self.ready.popleft()
+
     def dispatch(self) -> None:
         """Hand out what can be handed out, to each consumer in turn."""
-        while self.ready:
-            if self.ready[0].expires < time.monotonic():
-                self.ready.popleft()
-                continue
+        while True:
+            self.expire()
+            if not self.ready:
+                return
             for _ in range(len(self.consumers)):
                 subscription = self.consumers[0]
                 self.consumers.rotate(-1)
@@ -163,7 +183,13 @@ class EmbeddedLink:
     # -- calls out
 
     def publish_call(
-        self, topic: bytes, correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, body: bytes
+        self,
+        topic: bytes,
+        correlation_id: bytes,
+        deadline_ms: int,
+        expiration_ms: int,
+        context: CallContext,
+        body: bytes,
     ) -> None:
         message = self._message(TYPE_CALL, body)
         message.exchange, message.routing_key = CALLS_EXCHANGE.encode(), topic
@@ -214,7 +240,9 @@ class EmbeddedLink:
         queue = self._broker.find(key)
         if queue is None:
             self.later(self._events.on_returned, message.correlation_id)
-        elif len(queue.ready) >= self._broker.limits.get(key, 1 << 30):
+            return
+        queue.expire()
+        if len(queue.ready) >= self._broker.limits.get(key, 1 << 30):
             self.later(self._events.on_refused, message.correlation_id)
         else:
             queue.ready.append(_Stored(message))
@@ -238,7 +266,9 @@ class EmbeddedLink:
 
     def deliver(self, tag: int, stored: _Stored) -> None:
         source = stored.message
-        message = Message(tag, redelivered=stored.redelivered, exchange=source.exchange, routing_key=source.routing_key)
+        message = Message(
+            tag, redelivered=stored.redelivered, exchange=source.exchange, routing_key=source.routing_key
+        )
         for name in Message.__slots__:
             if name not in ("tag", "redelivered", "exchange", "routing_key"):
                 setattr(message, name, getattr(source, name))
@@ -252,6 +282,11 @@ class EmbeddedLink:
         subscription = self._subscriptions[queue] = _Subscription(self, found, prefetch)
         found.consumers.append(subscription)
         found.dispatch()
+
+    def cancelled(self, queue: str) -> None:
+        """The queue is gone; what was delivered from it stays ours to settle."""
+        self._subscriptions.pop(queue, None)
+        self.later(self._events.on_cancelled, queue)
 
     async def cancel(self, queue: str) -> None:
         subscription = self._subscriptions.pop(queue, None)

@@ -11,10 +11,14 @@ from typing import Any
 
 import pamqp.decode
 
+from busgate.contracts.caller import CALLER_LIMIT
+
 from .wire import (
+    CALL_ID_BYTES,
     CALLS_EXCHANGE,
     CONTENT_TYPE,
     REPLIES_EXCHANGE,
+    TRACEPARENT_BYTES,
     TYPE_CALL,
     VERSION,
     CallContext,
@@ -77,7 +81,11 @@ def _field(name: bytes, value: bytes | int, kind: bytes = b"") -> bytes:
 
 def _publish_frame(channel: int, exchange: bytes, routing_key: bytes, *, mandatory: bool) -> bytes:
     payload = (
-        method_id.pack(BASIC_PUBLISH) + b"\x00\x00" + short(exchange) + short(routing_key) + (b"\x01" if mandatory else b"\x00")
+        method_id.pack(BASIC_PUBLISH)
+        + b"\x00\x00"
+        + short(exchange)
+        + short(routing_key)
+        + (b"\x01" if mandatory else b"\x00")
     )
     return frame_head.pack(FRAME_METHOD, channel, len(payload)) + payload + b"\xce"
 
@@ -99,14 +107,16 @@ class CallTemplate:
 
     __slots__ = ("_app", "_channel", "_frame_max", "_head", "_reply_to")
 
-    _WIRE = _field(b"wire", VERSION, b"I") + b"\x04callS" + _u32.pack(32)
+    _WIRE = _field(b"wire", VERSION, b"I") + b"\x04callS" + _u32.pack(CALL_ID_BYTES)
     _DEADLINE = b"\x08deadlinel"
     _HOPS = b"\x04hopsI"
-    _TRACEPARENT = b"\x0btraceparentS" + _u32.pack(55)
+    _TRACEPARENT = b"\x0btraceparentS" + _u32.pack(TRACEPARENT_BYTES)
     _CALLER = b"\x06callerS"
     _FIXED_TABLE = len(_WIRE) + 32 + len(_DEADLINE) + 8 + len(_HOPS) + 4 + len(_TRACEPARENT) + 55
 
-    def __init__(self, topic: bytes, *, channel: int, reply_queue: bytes, app_id: bytes, frame_max: int) -> None:
+    def __init__(
+        self, topic: bytes, *, channel: int, reply_queue: bytes, app_id: bytes, frame_max: int
+    ) -> None:
         self._head = _publish_frame(channel, CALLS_EXCHANGE.encode(), topic, mandatory=True)
         self._reply_to = short(reply_queue)
         self._channel = channel
@@ -116,8 +126,18 @@ class CallTemplate:
     def encode(
         self, correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, body: bytes
     ) -> list[bytes]:
-        """The parts of the frames of one call, in order; `correlation_id` is 32 bytes."""
+        """The parts of the frames of one call, in order; `correlation_id` is 32 bytes.
+
+        Raises:
+            ValueError: the context has a value that would not fit, and would cost us the connection.
+        """
         caller = context.caller
+        if (
+            len(context.call_id) != CALL_ID_BYTES
+            or len(context.traceparent) != TRACEPARENT_BYTES
+            or len(caller) > CALLER_LIMIT
+        ):
+            raise ValueError("a call id, traceparent or caller of a wrong length")
         table = self._FIXED_TABLE
         if caller:
             table += len(self._CALLER) + 4 + len(caller)
@@ -135,7 +155,15 @@ class CallTemplate:
         size = len(body)
         head = _header_start.pack(FRAME_HEADER, self._channel, len(payload) + 14, 60, 0, size, _CALL_FLAGS)
         if 0 < size <= self._frame_max - FRAME_OVERHEAD:
-            return [self._head, head, payload, b"\xce", frame_head.pack(FRAME_BODY, self._channel, size), body, b"\xce"]
+            return [
+                self._head,
+                head,
+                payload,
+                b"\xce",
+                frame_head.pack(FRAME_BODY, self._channel, size),
+                body,
+                b"\xce",
+            ]
         return [self._head, head, payload, b"\xce", *_body_frames(self._channel, body, self._frame_max)]
 
 
@@ -154,7 +182,9 @@ class ReplyTemplate:
         self._app = short(app_id)
         self._publish: dict[bytes, bytes] = {}
 
-    def encode(self, reply_to: bytes, correlation_id: bytes, kind: bytes, received_ms: int, ran_ms: int, body: bytes) -> list[bytes]:
+    def encode(
+        self, reply_to: bytes, correlation_id: bytes, kind: bytes, received_ms: int, ran_ms: int, body: bytes
+    ) -> list[bytes]:
         """The parts of the frames of one reply, in order."""
         publish = self._publish.get(reply_to)
         if publish is None:
@@ -178,7 +208,12 @@ def encode_ping(reply_queue: bytes, *, channel: int, expiration_ms: int) -> byte
     """The frames of a ping to our own reply queue: no body."""
     payload = _TRANSIENT + short(b"%d" % expiration_ms) + short(b"ping")
     head = _header_start.pack(FRAME_HEADER, channel, len(payload) + 14, 60, 0, 0, _PING_FLAGS)
-    return _publish_frame(channel, REPLIES_EXCHANGE.encode(), reply_queue, mandatory=False) + head + payload + b"\xce"
+    return (
+        _publish_frame(channel, REPLIES_EXCHANGE.encode(), reply_queue, mandatory=False)
+        + head
+        + payload
+        + b"\xce"
+    )
 
 
 def encode_ack(channel: int, tag: int, *, multiple: bool) -> bytes:
@@ -192,24 +227,33 @@ def encode_requeue(channel: int, tag: int) -> bytes:
 
 def decode_deliver(data: bytes, start: int, end: int) -> Message:
     """A basic.deliver method; `start` is behind the method id. The content is to come."""
-    at = start + 1 + data[start]
-    tag, redelivered = _tag_and_bits.unpack_from(data, at)
-    at += 9
-    exchange_end = at + 1 + data[at]
-    key_end = exchange_end + 1 + data[exchange_end]
+    try:
+        at = start + 1 + data[start]
+        tag, redelivered = _tag_and_bits.unpack_from(data, at)
+        at += 9
+        exchange_end = at + 1 + data[at]
+        key_end = exchange_end + 1 + data[exchange_end]
+    except (IndexError, struct.error):
+        raise FrameError("a basic.deliver that is cut short") from None
     if key_end != end:
         raise FrameError("a basic.deliver of the wrong length")
     return Message(
-        tag, redelivered=redelivered == 1, exchange=data[at + 1 : exchange_end], routing_key=data[exchange_end + 1 : key_end]
+        tag,
+        redelivered=redelivered == 1,
+        exchange=data[at + 1 : exchange_end],
+        routing_key=data[exchange_end + 1 : key_end],
     )
 
 
 def decode_return(data: bytes, start: int, end: int) -> Message:
     """A basic.return method; `start` is behind the method id. The content, which is ours, is to come."""
-    at = start + 2
-    at += 1 + data[at]
-    exchange_end = at + 1 + data[at]
-    key_end = exchange_end + 1 + data[exchange_end]
+    try:
+        at = start + 2
+        at += 1 + data[at]
+        exchange_end = at + 1 + data[at]
+        key_end = exchange_end + 1 + data[exchange_end]
+    except IndexError:
+        raise FrameError("a basic.return that is cut short") from None
     if key_end != end:
         raise FrameError("a basic.return of the wrong length")
     return Message(exchange=data[at + 1 : exchange_end], routing_key=data[exchange_end + 1 : key_end])

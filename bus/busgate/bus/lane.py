@@ -40,7 +40,9 @@ class Address:
     __repr__ = __str__
 
 
-async def open_lane(address: Address, events: LinkEvents, *, name: str, generation: int, heartbeat: int) -> "Lane":
+async def open_lane(
+    address: Address, events: LinkEvents, *, name: str, generation: int, heartbeat: int
+) -> "Lane":
     """Connect, log in, and have a reply queue consumed.
 
     Raises:
@@ -53,7 +55,11 @@ async def open_lane(address: Address, events: LinkEvents, *, name: str, generati
                 lambda: Lane(events, name=name), address.host, address.port, ssl=address.tls
             )
             await lane.handshake(
-                user=address.user, password=address.password, vhost=address.vhost, heartbeat=heartbeat, name=name
+                user=address.user,
+                password=address.password,
+                vhost=address.vhost,
+                heartbeat=heartbeat,
+                name=name,
             )
             await lane.open(f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}")
     except BaseException as error:
@@ -91,7 +97,8 @@ class Lane(Connection):
             await self.call(channel, amqp.Channel.Open())
         await self.call(CALLS, amqp.Confirm.Select())
         await self.call(
-            CALLS, amqp.Queue.Declare(queue=reply_queue, exclusive=True, arguments={"x-queue-type": "classic"})
+            CALLS,
+            amqp.Queue.Declare(queue=reply_queue, exclusive=True, arguments={"x-queue-type": "classic"}),
         )
         for key in (reply_queue, reply_queue + TAPPED_SUFFIX):
             await self.call(
@@ -109,12 +116,22 @@ class Lane(Connection):
     # -- calls out
 
     def publish_call(
-        self, topic: bytes, correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, body: bytes
+        self,
+        topic: bytes,
+        correlation_id: bytes,
+        deadline_ms: int,
+        expiration_ms: int,
+        context: CallContext,
+        body: bytes,
     ) -> None:
         template = self._call_templates.get(topic)
         if template is None:
             template = self._call_templates[topic] = CallTemplate(
-                topic, channel=CALLS, reply_queue=self.reply_queue.encode(), app_id=self._app_id, frame_max=self.frame_max
+                topic,
+                channel=CALLS,
+                reply_queue=self.reply_queue.encode(),
+                app_id=self._app_id,
+                frame_max=self.frame_max,
             )
         self._published += 1
         self._unconfirmed[self._published] = correlation_id
@@ -140,7 +157,9 @@ class Lane(Connection):
     # -- calls in
 
     async def consume(self, queue: str, prefetch: int) -> None:
-        await self.call(WORK, amqp.Basic.Qos(prefetch_count=prefetch))  # for the consumers that come, not per channel
+        await self.call(
+            WORK, amqp.Basic.Qos(prefetch_count=prefetch)
+        )  # for the consumers that come, not per channel
         await self.call(WORK, amqp.Basic.Consume(queue=queue, consumer_tag=queue))
 
     async def cancel(self, queue: str) -> None:

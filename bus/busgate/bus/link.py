@@ -55,7 +55,13 @@ class Link(Protocol):
     """The broker reads slower than we write."""
 
     def publish_call(
-        self, topic: bytes, correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, body: bytes
+        self,
+        topic: bytes,
+        correlation_id: bytes,
+        deadline_ms: int,
+        expiration_ms: int,
+        context: CallContext,
+        body: bytes,
     ) -> None:
         """Publish a call, mandatory and confirmed. `topic` is the routing key, which is the queue's name."""
 

@@ -17,7 +17,9 @@ HEARTBEAT = 5
 class RabbitBroker:
     """The nodes of one RabbitMQ cluster; the next one is tried when one cannot be reached."""
 
-    def __init__(self, addresses: Sequence[Address], *, kind: ExchangeKind = "direct", heartbeat: int = HEARTBEAT) -> None:
+    def __init__(
+        self, addresses: Sequence[Address], *, kind: ExchangeKind = "direct", heartbeat: int = HEARTBEAT
+    ) -> None:
         if not addresses:
             raise ValueError("a broker needs an address")
         self._addresses = list(addresses)

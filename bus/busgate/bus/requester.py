@@ -7,6 +7,7 @@ its deadline. One sweep over buckets of 20 ms watches all deadlines, so that a c
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 from busgate.contracts import CallFailed, FailureKind
 from busgate.contracts.failure import (
@@ -27,16 +28,51 @@ from busgate.contracts.failure import (
 from .admission import Admission
 from .counters import Counters
 from .link import Link
-from .wire import MARGIN_MS, MAX_HOPS, MAX_MESSAGE, TYPE_PING, TYPE_PROBLEM, TYPE_REPLY, VERSION, CallContext, Ids, Message
+from .wire import (
+    MARGIN_MS,
+    MAX_HOPS,
+    MAX_MESSAGE,
+    TYPE_PING,
+    TYPE_PROBLEM,
+    TYPE_REPLY,
+    VERSION,
+    CallContext,
+    Ids,
+    Message,
+)
 
 TICK = 0.02
 """Seconds between two sweeps; a call is answered at most this late."""
+
+SKEW_MS = 500
+"""Milliseconds that the clocks of edge and worker may differ before it is counted."""
 
 RETRY_SOON = 1.0
 """Seconds after which a refused call may be tried again."""
 
 
-class WaitingCall(asyncio.Future[Message]):
+class Reply:
+    """A reply that passed every check of the wire; what it says is for the contract to judge.
+
+    Attributes:
+        type: `reply` or `problem`.
+        body: JSON, not parsed yet.
+        service: who answered.
+        ran_ms: how long its handler ran.
+        queued_ms: how long the call took beyond that: in queues, on the way, and there and back.
+    """
+
+    __slots__ = ("body", "queued_ms", "ran_ms", "service", "type")
+
+    def __init__(self, message: Message, service: str, ran_ms: int, queued_ms: float) -> None:
+        self.type = message.type
+        self.body = message.body
+        self.service = service
+        self.ran_ms = ran_ms
+        self.queued_ms = queued_ms
+
+
+class WaitingCall(asyncio.Future[Reply]):
     """A call that was sent. Awaiting it gives the reply; cancelling it frees its place."""
 
     __slots__ = ("bucket", "correlation_id", "endpoint", "sent")
@@ -67,6 +103,7 @@ class Requester:
         self._sweeping = False
         self._link: Link | None = None
         self._unusable: FailureKind | None = BUS_UNAVAILABLE
+        self._draining = False
         self.on_pong: Callable[[], None] = lambda: None
         """Called when our own ping came back."""
         self.on_silent_topic: Callable[[Endpoint], None] = lambda _: None
@@ -89,29 +126,38 @@ class Requester:
     def attach(self, link: Link) -> None:
         """Send by this link from now on."""
         self._link = link
-        self._unusable = None
+        self._refuse_for(None)
 
     def detach(self) -> None:
         """The link is gone: everything that waits is answered now, nothing of the old generation is believed."""
         self._link = None
-        self._unusable = BUS_UNAVAILABLE
+        self._refuse_for(BUS_UNAVAILABLE)
         for waiting in list(self._waiting.values()):
             self._fail(waiting, CONNECTION_LOST)
 
     def block(self, reason: str | None) -> None:
         """The broker takes no messages; None: it does again."""
         if self._link is not None:
-            self._unusable = None if reason is None else BUS_BLOCKED
+            self._refuse_for(None if reason is None else BUS_BLOCKED)
 
     def drain(self) -> None:
         """Refuse new calls; those that wait go on."""
-        self._unusable = DRAINING
+        self._draining = True
+        self._refuse_for(DRAINING)
+
+    def _refuse_for(self, kind: FailureKind | None) -> None:
+        self._unusable = DRAINING if self._draining else kind
 
     # -- a call
 
     def send(self, endpoint: "Endpoint", body: bytes, context: CallContext, budget: float) -> WaitingCall:
         link = self._link
-        if link is None or self._unusable is not None or link.congested or len(self._waiting) >= self._max_waiting:
+        if (
+            link is None
+            or self._unusable is not None
+            or link.congested
+            or len(self._waiting) >= self._max_waiting
+        ):
             raise self._refusal(link)
         if endpoint.unserved:
             raise CallFailed(NO_WORKERS, retry_after=RETRY_SOON)
@@ -119,13 +165,19 @@ class Requester:
         endpoint.admission.admit(now)
         if len(body) > MAX_MESSAGE or context.hops > MAX_HOPS:
             raise CallFailed(CALL_TOO_LARGE if len(body) > MAX_MESSAGE else TOO_MANY_HOPS)
+        budget = max(budget, 0.0)
         waiting = WaitingCall(loop=self._loop)
         waiting.endpoint = endpoint
         waiting.sent = now
         waiting.correlation_id = correlation_id = self._ids.take(32)
         budget_ms = max(int(budget * 1000) - MARGIN_MS, 1)
         link.publish_call(
-            endpoint.routing_key, correlation_id, int(time.time() * 1000) + budget_ms, budget_ms, context, body
+            endpoint.routing_key,
+            correlation_id,
+            int(time.time() * 1000) + budget_ms,
+            budget_ms,
+            context,
+            body,
         )
         self._waiting[correlation_id] = waiting
         self._watch(waiting, now + budget)
@@ -166,14 +218,25 @@ class Requester:
         self._forget(message.correlation_id)
         self._counters.replies += 1
         waiting.endpoint.unserved = False
+        now = self._loop.time()
+        took_ms = (now - waiting.sent) * 1000
         fault = _fault(message)
         if fault is not None:
             self._counters.bad_replies += 1
             waiting.set_exception(CallFailed(BAD_REPLY, fault))
             return
-        now = self._loop.time()
-        waiting.endpoint.admission.replied(now, now - waiting.sent, message.headers.get("ran"))
-        waiting.set_result(message)
+        headers: dict[str, Any] = message.headers  # of the right types: _fault looked
+        ran_ms = headers["ran"]
+        queued_ms = took_ms - ran_ms
+        self._look_at_clock(headers["received"], took_ms)
+        waiting.endpoint.admission.replied(now, queued_ms / 1000)
+        waiting.set_result(Reply(message, headers["service"], ran_ms, queued_ms))
+
+    def _look_at_clock(self, received_ms: int, took_ms: float) -> None:
+        """A worker cannot have received a call before it was sent, or after its reply came: then a clock is wrong."""
+        now_ms = time.time() * 1000
+        if not now_ms - took_ms - SKEW_MS <= received_ms <= now_ms + SKEW_MS:
+            self._counters.skewed += 1
 
     def _on_unexpected(self, message: Message) -> None:
         if message.type == TYPE_PING:
@@ -257,8 +320,14 @@ def _fault(reply: Message) -> str | None:
     """Why a reply cannot be believed, or None."""
     if reply.fault is not None:
         return reply.fault
-    if reply.headers.get("wire") != VERSION:
-        return f"the reply has wire version {reply.headers.get('wire')!r:.20}, this side reads {VERSION}"
+    headers = reply.headers
+    if headers.get("wire") != VERSION:
+        return f"the reply is not of wire version {VERSION}"
     if reply.type not in (TYPE_REPLY, TYPE_PROBLEM):
         return "the reply is neither of type reply nor problem"
+    if type(headers.get("service")) is not str or type(headers.get("received")) is not int:
+        return "the reply lacks its headers service and received"
+    ran = headers.get("ran")
+    if type(ran) is not int or ran < 0:
+        return "the reply lacks its header ran"
     return None

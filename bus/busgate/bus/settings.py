@@ -67,9 +67,7 @@ class BusSettings(Table):
         tls: for amqps addresses.
     """
 
-    url: Annotated[tuple[Secret, ...], BeforeValidator(_urls), Field(min_length=1)] = (
-        SecretStr("amqp://localhost"),
-    )
+    url: Annotated[tuple[Secret, ...], BeforeValidator(_urls)] = (SecretStr("amqp://localhost"),)
     password: Secret | None = None
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     heartbeat: int = Field(5, ge=1, le=60)
@@ -110,6 +108,7 @@ class BusSettings(Table):
     @model_validator(mode="after")
     def _safe(self) -> Self:
         texts = [url.get_secret_value() for url in self.url]
+        _must(bool(texts), "url is missing")
         if _MEMORY in texts:
             _must(len(texts) == 1, "memory:// stands alone: it is a bus in this process")
             return self

@@ -115,7 +115,9 @@ class Message:
         "type",
     )
 
-    def __init__(self, tag: int = 0, *, redelivered: bool = False, exchange: bytes = b"", routing_key: bytes = b"") -> None:
+    def __init__(
+        self, tag: int = 0, *, redelivered: bool = False, exchange: bytes = b"", routing_key: bytes = b""
+    ) -> None:
         self.tag = tag
         self.redelivered = redelivered
         self.exchange = exchange

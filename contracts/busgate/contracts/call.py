@@ -15,7 +15,7 @@ ReplyT = TypeVar("ReplyT", bound=BaseModel)
 Redelivery = Literal["run", "refuse"]
 
 TOPIC_LIMIT = 200
-"""Bytes of a topic. A queue name and a routing key hold 255 (AMQP 0-9-1 shortstr); the rest is for `@variant`."""
+"""Bytes of a topic. A queue name and a routing key hold 255 (AMQP shortstr); the rest is for `@variant`."""
 
 _TOPIC = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\.v[0-9]+")
 
@@ -70,13 +70,17 @@ class Call(Generic[RequestT, ReplyT]):
                 f"topic {self.topic!r}: lower-case dotted words that end in a version, "
                 f"at most {TOPIC_LIMIT} bytes, like shop.orders.place.v1"
             )
+        self._refuse(isinstance(self.scopes, str), "scopes is a set of strings, not a string")
+        self._refuse(isinstance(self.scopes, str), "scopes is a set of strings, not a string")
         object.__setattr__(self, "scopes", frozenset(self.scopes))
         object.__setattr__(self, "errors", tuple(self.errors))
-        self._refuse(not 0.05 <= self.timeout <= 300, f"timeout {self.timeout} s is not within 0.05 and 300 s")
+        self._refuse(
+            not 0.05 <= self.timeout <= 300, f"timeout {self.timeout} s is not within 0.05 and 300 s"
+        )
         self._refuse(self.public and bool(self.scopes), "a public contract cannot ask for scopes")
-        self._refuse(isinstance(self.scopes, str), "scopes is a set of strings, not a string")
         self._refuse(self.prefetch is not None and not 1 <= self.prefetch <= 65535, "prefetch is 1 to 65535")
         self._refuse(not 0 < self.max_body <= 16 * 1024 * 1024, "max_body is 1 byte to 16 MiB")
+        self._refuse(not all(map(_is_problem, self.errors)), "errors are subclasses of Problem")
         types = [error.type for error in self.errors]
         self._refuse(len(set(types)) != len(types), "two of its errors have one type")
 
@@ -93,3 +97,7 @@ class Call(Generic[RequestT, ReplyT]):
 
     def __repr__(self) -> str:
         return f"<Call {self.topic}: {self.http.method} {self.http.path}>"
+
+
+def _is_problem(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Problem) and value is not Problem

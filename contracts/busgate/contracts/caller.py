@@ -15,7 +15,7 @@ class Caller:
 
     subject: str
     issuer: str = ""
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str] = field(default=frozenset(), compare=False)
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> bytes:
@@ -39,10 +39,23 @@ class Caller:
         Raises:
             ValueError: it is not one.
         """
-        document = json.loads(text)
+        if len(text) > CALLER_LIMIT:
+            raise ValueError("not a caller: too long")
+        try:
+            document = json.loads(text, parse_constant=_refuse)
+        except RecursionError:
+            raise ValueError("not a caller: nested too deeply") from None
         match document:
             case {"sub": str(subject)}:
-                issuer, scope, claims = document.get("iss", ""), document.get("scope", ""), document.get("claims", {})
+                issuer, scope, claims = (
+                    document.get("iss", ""),
+                    document.get("scope", ""),
+                    document.get("claims", {}),
+                )
                 if isinstance(issuer, str) and isinstance(scope, str) and isinstance(claims, dict):
                     return cls(subject, issuer, frozenset(scope.split()), claims)
         raise ValueError("not a caller: an object with a string `sub` is needed")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"not a caller: {constant} is not JSON")

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["not_executed", "unknown", "executed"]
-"""`not_executed` is said only on evidence and is safe to retry; `unknown` is everything else that is not `executed`."""
+"""`not_executed` is said only on evidence and is safe to retry; `unknown` where nobody can tell."""
+
+Party = Literal["client", "edge", "bus", "service"]
+"""Who failed."""
 
 TYPE_PREFIX = "urn:busgate:"
 
@@ -22,6 +25,7 @@ class FailureKind:
     status: int
     outcome: Outcome
     title: str
+    by: Party
 
     @property
     def type(self) -> str:
@@ -30,27 +34,45 @@ class FailureKind:
 
 
 # -- said by the bus side of the caller, before or instead of a reply
-NO_ROUTE = FailureKind("no-route", 503, "not_executed", "No service listens on this topic")
-NO_WORKERS = FailureKind("no-workers", 503, "not_executed", "No worker serves this topic")
-BUS_UNAVAILABLE = FailureKind("bus-unavailable", 503, "not_executed", "The message bus cannot be reached")
-BUS_BLOCKED = FailureKind("bus-blocked", 503, "not_executed", "The message bus refuses new messages")
-OVERLOADED = FailureKind("overloaded", 503, "not_executed", "Too many calls are waiting")
-DRAINING = FailureKind("draining", 503, "not_executed", "This process is shutting down")
-QUEUE_FULL = FailureKind("queue-full", 503, "not_executed", "The queue of this topic is full")
-CONNECTION_LOST = FailureKind("connection-lost", 504, "unknown", "The bus connection fell during the call")
-TIMEOUT = FailureKind("timeout", 504, "unknown", "No reply in time")
-BAD_REPLY = FailureKind("bad-reply", 502, "unknown", "The reply does not match the contract")
-TOO_MANY_HOPS = FailureKind("too-many-hops", 500, "not_executed", "Calls are nested too deeply")
-CALL_TOO_LARGE = FailureKind("call-too-large", 413, "not_executed", "The call is larger than the bus carries")
+NO_ROUTE = FailureKind("no-route", 503, "not_executed", "No service listens on this topic", "service")
+NO_WORKERS = FailureKind("no-workers", 503, "not_executed", "No worker serves this topic", "service")
+BUS_UNAVAILABLE = FailureKind(
+    "bus-unavailable", 503, "not_executed", "The message bus cannot be reached", "bus"
+)
+BUS_BLOCKED = FailureKind("bus-blocked", 503, "not_executed", "The message bus refuses new messages", "bus")
+OVERLOADED = FailureKind("overloaded", 503, "not_executed", "Too many calls are waiting", "service")
+DRAINING = FailureKind("draining", 503, "not_executed", "This process is shutting down", "edge")
+QUEUE_FULL = FailureKind("queue-full", 503, "not_executed", "The queue of this topic is full", "service")
+CONNECTION_LOST = FailureKind(
+    "connection-lost", 504, "unknown", "The bus connection fell during the call", "bus"
+)
+TIMEOUT = FailureKind("timeout", 504, "unknown", "No reply in time", "service")
+BAD_REPLY = FailureKind("bad-reply", 502, "unknown", "The reply does not match the contract", "service")
+TOO_MANY_HOPS = FailureKind("too-many-hops", 500, "not_executed", "Calls are nested too deeply", "service")
+CALL_TOO_LARGE = FailureKind(
+    "call-too-large", 413, "not_executed", "The call is larger than the bus carries", "client"
+)
 
 # -- said by a worker in a reply of type `problem`
-TOO_LATE = FailureKind("too-late", 504, "not_executed", "The call reached a worker after its deadline")
-REDELIVERED = FailureKind("redelivered", 504, "unknown", "The call was delivered before and may have run")
-UNREADABLE_REQUEST = FailureKind("unreadable-request", 502, "not_executed", "The worker cannot read this request")
-HANDLER_CRASHED = FailureKind("handler-crashed", 500, "unknown", "The service failed")
-HANDLER_TIMEOUT = FailureKind("handler-timeout", 504, "unknown", "The handler ran past its deadline")
-NESTED_FAILURE = FailureKind("nested-failure", 502, "unknown", "A service behind this service failed")
-NESTED_TIMEOUT = FailureKind("nested-timeout", 504, "unknown", "A service behind this service was too slow")
+TOO_LATE = FailureKind(
+    "too-late", 504, "not_executed", "The call reached a worker after its deadline", "service"
+)
+REDELIVERED = FailureKind(
+    "redelivered", 504, "unknown", "The call was delivered before and may have run", "service"
+)
+UNREADABLE_REQUEST = FailureKind(
+    "unreadable-request", 502, "not_executed", "The worker cannot read this request", "service"
+)
+HANDLER_CRASHED = FailureKind("handler-crashed", 500, "unknown", "The service failed", "service")
+HANDLER_TIMEOUT = FailureKind(
+    "handler-timeout", 504, "unknown", "The handler ran past its deadline", "service"
+)
+NESTED_FAILURE = FailureKind(
+    "nested-failure", 502, "unknown", "A service behind this service failed", "service"
+)
+NESTED_TIMEOUT = FailureKind(
+    "nested-timeout", 504, "unknown", "A service behind this service was too slow", "service"
+)
 
 WORKER_KINDS = {
     kind.type: kind
@@ -65,14 +87,14 @@ WORKER_KINDS = {
         DRAINING,
     )
 }
-"""What a worker may say about itself. A problem of another `urn:busgate:` type from the bus is a bad reply."""
+"""What a worker may say about itself. A problem of another `urn:busgate:` type is a bad reply."""
 
 
 class CallFailed(Exception):
     """A call that no handler answered, and what is known about it.
 
     Raised by every way of calling over the bus. `kind` says what happened and whether the work was done,
-    `service` who failed (None: nobody was reached), `retry_after` after how many seconds a new try makes sense.
+    `service` who failed (None: nobody was reached), `retry_after` in how many seconds a new try makes sense.
     """
 
     def __init__(
@@ -98,6 +120,7 @@ class CallFailed(Exception):
             "title": self.kind.title,
             "status": self.kind.status,
             "outcome": self.kind.outcome,
+            "by": self.kind.by,
         }
         if self.detail is not None:
             document["detail"] = self.detail

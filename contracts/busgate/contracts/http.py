@@ -1,8 +1,8 @@
 """The HTTP side of a contract: method, path template, status, and where a field comes from.
 
-    http.post("/orders", status=201, location="/orders/{id}")
-    http.get("/orders/{id}")
-    tenant: Annotated[str, http.Header("X-Tenant")]
+http.post("/orders", status=201, location="/orders/{id}")
+http.get("/orders/{id}")
+tenant: Annotated[str, http.Header("X-Tenant")]
 """
 
 import re
@@ -13,7 +13,20 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 _SEGMENT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+")
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_TOKEN = re.compile(r"[A-Za-z0-9-]+")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9-]+")
+_STAYS = frozenset(
+    {
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "cookie",
+        "host",
+        "proxy-authorization",
+        "transfer-encoding",
+    }
+)
+"""Credentials and what is about the connection; none of it is for a service to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +36,10 @@ class Header:
     name: str
 
     def __post_init__(self) -> None:
-        if not _TOKEN.fullmatch(self.name):
+        if not _FIELD_NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is not a header name (letters, digits and hyphens)")
+        if self.name.lower() in _STAYS:
+            raise ValueError(f"the header {self.name} stays at the edge and does not travel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,7 @@ class Route:
 
     def __post_init__(self) -> None:
         segments_of(self.path)
+        segments_of(self.location or "/")
         if not 200 <= self.status <= 299:
             raise ValueError(f"{self.method} {self.path}: the status of success is 2xx, not {self.status}")
         names = self.variables
@@ -84,7 +100,9 @@ def segments_of(path: str) -> list[tuple[str, str]]:
         elif _SEGMENT.fullmatch(segment) and segment not in (".", ".."):
             pairs.append((segment, ""))
         else:
-            raise ValueError(f"the path template {path!r} has a segment {segment!r} that is neither plain nor {{variable}}")
+            raise ValueError(
+                f"the path template {path!r} has a segment {segment!r} that is neither plain nor {{variable}}"
+            )
     return pairs
 
 

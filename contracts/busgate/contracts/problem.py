@@ -19,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from .failure import TYPE_PREFIX
 
-RESERVED = frozenset({"type", "title", "status", "detail", "instance", "outcome", "service", "request_id", "stages", "errors"})
+RESERVED = frozenset(
+    {"type", "title", "status", "detail", "instance", "outcome", "by", "service", "stages", "errors"}
+)
 """Members of the document that busgate itself writes; a problem has no field of these names."""
 
 
-def _detail(*, kw_only: bool = False) -> Any:  # noqa: ARG001 - read by type checkers, see dataclass_transform
-    return None
+def _detail(*, kw_only: bool = False, default: str = "") -> Any:  # noqa: ARG001 - for type checkers
+    return default
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(_detail,))
@@ -49,7 +51,7 @@ class Problem(_Declaration):
     title: ClassVar[str]
     model: ClassVar[builtins.type[BaseModel]]
 
-    detail: str = _detail(kw_only=False)
+    detail: str = _detail(kw_only=False, default="")
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -64,9 +66,9 @@ class Problem(_Declaration):
         if "title" not in own:
             cls.title = (cls.__doc__ or words.capitalize()).strip().splitlines()[0].rstrip(".")
         fields = _field_hints(cls)
-        if taken := RESERVED & fields.keys():
-            raise TypeError(f"{cls.__qualname__}: the field name {sorted(taken)[0]!r} is reserved")
-        definitions: dict[str, Any] = {name: (hint, own.get(name, ...)) for name, hint in fields.items()}
+        if taken := sorted(name for name in fields if name in RESERVED or hasattr(Problem, name)):
+            raise TypeError(f"{cls.__qualname__}: the field name {taken[0]!r} is reserved")
+        definitions: dict[str, Any] = {name: (hint, getattr(cls, name, ...)) for name, hint in fields.items()}
         cls.model = create_model(
             cls.__name__,
             __config__=ConfigDict(frozen=True),
@@ -82,14 +84,19 @@ class Problem(_Declaration):
         except ValueError as error:
             raise TypeError(f"{type(self).__qualname__}: {error}") from error
         if unknown := fields.keys() - type(values).model_fields.keys():
-            raise TypeError(f"{type(self).__qualname__} has no field {sorted(unknown)[0]!r}")
+            raise TypeError(f"{type(self).__qualname__} has no field {min(unknown)!r}")
         for name in type(values).model_fields:
             setattr(self, name, getattr(values, name))
         self._values = values
 
     def document(self) -> dict[str, Any]:
         """The problem as an RFC 9457 document, its fields as extension members."""
-        head: dict[str, Any] = {"type": self.type, "title": self.title, "status": self.status, "outcome": "executed"}
+        head: dict[str, Any] = {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "outcome": "executed",
+        }
         if self.detail:
             head["detail"] = self.detail
         fields: dict[str, Any] = self._values.model_dump(mode="json")

@@ -1,0 +1,59 @@
+"""What the edge answers itself, before a call is sent: the HTTP rows of the truth table, one line each."""
+
+from collections.abc import Sequence
+
+from busgate.contracts import FailureKind
+
+
+def _refused(name: str, status: int, title: str) -> FailureKind:
+    return FailureKind(name, status, "not_executed", title, "client")
+
+
+BAD_REQUEST = _refused("bad-request", 400, "The request is not well-formed")
+UNAUTHENTICATED = _refused("unauthenticated", 401, "Authentication is needed")
+FORBIDDEN = _refused("forbidden", 403, "The caller may not do this")
+NOT_FOUND = _refused("not-found", 404, "There is nothing here")
+METHOD_NOT_ALLOWED = _refused("method-not-allowed", 405, "This method is not served here")
+NOT_ACCEPTABLE = _refused("not-acceptable", 406, "Only application/json is served here")
+REQUEST_TIMEOUT = _refused("request-timeout", 408, "The request did not arrive in time")
+CONTENT_TOO_LARGE = _refused("content-too-large", 413, "The body is too large")
+URI_TOO_LONG = _refused("uri-too-long", 414, "The request target is too long")
+UNSUPPORTED_MEDIA_TYPE = _refused("unsupported-media-type", 415, "The body is not application/json")
+EXPECTATION_FAILED = _refused("expectation-failed", 417, "This expectation is not met")
+MISDIRECTED = _refused("misdirected-request", 421, "This host is not served here")
+INVALID = _refused("invalid-request", 422, "The request does not match the contract")
+HEADERS_TOO_LARGE = _refused("headers-too-large", 431, "The headers are too large")
+TOO_MANY_CONNECTIONS = FailureKind(
+    "too-many-connections", 503, "not_executed", "Too many connections", "edge"
+)
+INTERNAL = FailureKind("internal-error", 500, "unknown", "The gateway failed", "edge")
+NOT_IMPLEMENTED = _refused("not-implemented", 501, "This transfer coding is not understood")
+VERSION_NOT_SUPPORTED = _refused("http-version-not-supported", 505, "HTTP/1.1 is spoken here")
+
+
+class Refusal(Exception):  # noqa: N818 - what happens to the request, not an error of ours
+    """A request that the edge answers itself, with no call sent.
+
+    Args:
+        kind: the row of the table.
+        detail: what is wrong with this request; never text of the client's beyond names and pointers, never a secret.
+        headers: response headers beyond the standard ones, like `Allow` or `WWW-Authenticate`.
+        errors: for INVALID, one object each: `{"pointer": "#/sku", "detail": "..."}`.
+        close: end the connection after the answer, because what follows on it cannot be trusted.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        detail: str | None = None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        errors: Sequence[dict[str, str]] = (),
+        close: bool = False,
+    ) -> None:
+        super().__init__(f"{kind.name}: {detail or kind.title}")
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers
+        self.errors = errors
+        self.close = close

@@ -1,0 +1,133 @@
+"""`busgate demo`: the example shop, in one process on the embedded bus or in several on a RabbitMQ."""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import uvloop
+
+from busgate.bus import Bus, Topology
+from busgate.bus.embedded import EmbeddedBroker
+from busgate.contracts import Catalog
+from busgate.ops.config import load
+from busgate.ops.demo_shop import CONTRACTS, SERVICES, Signer, banner, open_shop
+from busgate.ops.edge_process import serve_edge
+from busgate.ops.edge_settings import Settings
+from busgate.ops.listeners import bind, bind_free, show
+from busgate.ops.loading import broker_addresses, read_catalog, read_services
+from busgate.ops.logs import configure
+from busgate.ops.signals import until_stopped
+from busgate.ops.supervisor import Program, Supervisor
+from busgate.ops.tuning import settle
+from busgate.ops.worker_process import serve_services
+from busgate.workers import Service
+
+HOST = "127.0.0.1"
+PORTS = range(8080, 8180)
+GRACE = 5.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the shop. Takes no busgate.toml: what stands there is for somebody's own gateway."""
+    signer = Signer()
+    settings = _settings(options, signer)
+    configure(settings.log)
+    with open_shop() as folder, _listener(options.port) as public:
+        catalog = read_catalog(settings.edge.contracts)
+        text = banner(f"http://{show(public.getsockname())}", signer.token(catalog))
+        ready = partial(print, text, flush=True)
+        if settings.bus.embedded:
+            return _in_one_process(settings, catalog, public, ready)
+        programs = _programs(settings, signer, public=public, folder=folder)
+        supervisor = Supervisor(programs, grace=GRACE, ready=ready, first_alone=False)
+        return asyncio.run(_in_several(settings, catalog, supervisor))
+
+
+def _settings(options: argparse.Namespace, signer: Signer) -> Settings:
+    overrides: dict[str, object] = {
+        "bus.url": options.bus or "memory://",
+        "edge.contracts": [CONTRACTS],
+        "edge.drain_grace": GRACE,
+        "edge.jwt": [signer.issuer],
+        "log.format": "text",
+        "log.level": "warning",
+        "worker.grace": GRACE,
+        "worker.services": SERVICES,
+    }
+    return load(Settings, None, environ=os.environ, overrides=overrides)
+
+
+def _listener(port: int | None) -> socket.socket:
+    if port is None:
+        return bind_free(HOST, PORTS, name="port")
+    return bind(HOST, port, name="port")[0]
+
+
+def _in_one_process(
+    settings: Settings, catalog: Catalog, public: socket.socket, ready: Callable[[], None]
+) -> int:
+    services = read_services(settings.worker.services)
+
+    async def work(stop: asyncio.Event) -> int:
+        broker = EmbeddedBroker()
+        bus = Bus(broker, name="edge", max_waiting=settings.bus.max_waiting)
+        async with _Workers(settings, services, broker):
+            return await serve_edge(settings, catalog, bus, public=public, stop=stop, ready=on_ready)
+
+    def on_ready() -> None:
+        settle()
+        ready()
+
+    return uvloop.run(until_stopped(work))
+
+
+class _Workers:
+    """A worker for each service, on the embedded bus. They end after the edge, which needs them to drain."""
+
+    def __init__(self, settings: Settings, services: list[Service], broker: EmbeddedBroker) -> None:
+        self._settings = settings
+        self._services = services
+        self._broker = broker
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[int]] = []
+
+    async def __aenter__(self) -> None:
+        for service in self._services:
+            serving = asyncio.Event()
+            bus = Bus(self._broker, name=service.name)
+            work = serve_services(self._settings, [service], bus, stop=self._stop, ready=serving.set)
+            self._tasks.append(asyncio.create_task(work))
+            await serving.wait()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+
+def _programs(settings: Settings, signer: Signer, *, public: socket.socket, folder: Path) -> list[Program]:
+    """Edge and workers as processes of their own. What is secret goes to them by the environment."""
+    environ = {
+        "BUSGATE_BUS__URL": json.dumps([url.get_secret_value() for url in settings.bus.url]),
+        "BUSGATE_EDGE__DRAIN_GRACE": str(GRACE),
+        "BUSGATE_EDGE__JWT": json.dumps([signer.issuer]),
+        "BUSGATE_LOG__FORMAT": settings.log.format,
+        "BUSGATE_LOG__LEVEL": settings.log.level,
+        "BUSGATE_WORKER__GRACE": str(GRACE),
+    }
+    program = partial(Program, environ=environ, folder=folder)
+    empty = f"--config={os.devnull}"
+    programs = [program(name, ["worker", name, empty], last=True) for name in settings.worker.services]
+    programs.append(program("edge", ["edge", *settings.edge.contracts, empty], sockets=[public]))
+    return programs
+
+
+async def _in_several(settings: Settings, catalog: Catalog, supervisor: Supervisor) -> int:
+    """Make the topology first: if the broker cannot be used, that is told once and not by each process."""
+    async with Topology(broker_addresses(settings.bus)[0], kind=settings.bus.exchange_kind) as topology:
+        await topology.make(call.topic for call in catalog)
+    return await until_stopped(supervisor.run)

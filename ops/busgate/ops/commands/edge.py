@@ -1,0 +1,67 @@
+"""`busgate edge`: serve contracts over HTTP."""
+
+import argparse
+import asyncio
+
+import uvloop
+
+from busgate.contracts import Catalog
+from busgate.edge.settings import faults_with
+from busgate.ops.child import Child
+from busgate.ops.edge_process import serve_edge
+from busgate.ops.edge_settings import EdgeProcess
+from busgate.ops.faults import CommandError
+from busgate.ops.listeners import bind
+from busgate.ops.loading import new_bus, read_catalog, read_settings
+from busgate.ops.logs import configure
+from busgate.ops.signals import until_stopped
+from busgate.ops.supervisor import Program, Supervisor
+from busgate.ops.tuning import settle
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = read_settings(EdgeProcess, options)
+    configure(settings.log)
+    if not settings.edge.contracts:
+        raise CommandError(
+            ["edge.contracts: no contract to serve; name a module: busgate edge shop.contracts"]
+        )
+    if options.child:
+        return _serve(settings, Child.inherited(options.child))
+    if settings.edge.processes > 1:
+        return _supervise(settings, options.argv)
+    return _serve(settings, None)
+
+
+def _supervise(settings: EdgeProcess, argv: list[str]) -> int:
+    count = settings.edge.processes
+    public = bind(settings.edge.host, settings.edge.port, name="edge.port", count=count)
+    programs = [Program(f"edge {n}", argv, number=n, sockets=[sock]) for n, sock in enumerate(public)]
+    return asyncio.run(until_stopped(Supervisor(programs, grace=settings.edge.drain_grace).run))
+
+
+def _serve(settings: EdgeProcess, child: Child | None) -> int:
+    if child is not None:
+        child.follow(settings.edge.drain_grace)
+    catalog = _catalog(settings)
+    public = (
+        child.listeners[0] if child else bind(settings.edge.host, settings.edge.port, name="edge.port")[0]
+    )
+
+    def ready() -> None:
+        settle()
+        if child is not None:
+            child.ready()
+
+    async def work(stop: asyncio.Event) -> int:
+        bus = new_bus(settings.bus)
+        return await serve_edge(settings, catalog, bus, public=public, stop=stop, ready=ready)
+
+    return uvloop.run(until_stopped(work))
+
+
+def _catalog(settings: EdgeProcess) -> Catalog:
+    catalog = read_catalog(settings.edge.contracts)
+    if faults := faults_with(settings.edge, catalog):
+        raise CommandError(faults)
+    return catalog

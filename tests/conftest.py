@@ -1,0 +1,94 @@
+"""Fixtures of the whole suite: a broker for the session, a fresh vhost for each test that wants one."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.broker import Broker, BrokerError, RabbitNode
+from support.management import Vhost
+from support.provider import find_node
+
+import busgate
+
+NODE = pytest.StashKey[Callable[[], RabbitNode]]()
+
+
+def pytest_report_header() -> str:
+    return f"busgate from {' '.join(busgate.__path__)}"
+
+
+def pytest_sessionstart() -> None:
+    """With BUSGATE_FROM=wheel nothing may come from the checkout."""
+    if os.environ.get("BUSGATE_FROM") == "wheel":
+        foreign = [path for path in busgate.__path__ if not Path(path).is_relative_to(sys.prefix)]
+        if foreign:
+            raise pytest.UsageError(f"busgate is not imported from the wheel but from {foreign}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find a broker before the first test runs, or say in one line what is missing."""
+    wanted = {"broker_node"} if os.environ.get("AMQP_URL") else {"broker_node", "rabbit"}
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly or not wanted & names:
+        return
+    try:
+        session.config.stash[NODE] = find_node(lambda line: say(session.config, line))
+    except BrokerError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def say(config: pytest.Config, line: str) -> None:
+    """Show a line of progress although pytest captures output."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if capture and reporter:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def broker_node(pytestconfig: pytest.Config) -> Iterator[RabbitNode]:
+    """A RabbitMQ of the suite's own, for all tests of the session; a test that breaks it takes `faulty_node`."""
+    node = pytestconfig.stash[NODE]()
+    try:
+        asyncio.run(node.start())
+        yield node
+    except BrokerError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    finally:
+        node.dispose()
+
+
+@pytest.fixture
+async def faulty_node(broker_node: RabbitNode) -> AsyncIterator[RabbitNode]:
+    """The suite's own RabbitMQ, to be paused, killed, alarmed; it is healed after the test."""
+    yield broker_node
+    await broker_node.heal()
+
+
+@pytest.fixture(scope="session")
+def rabbit(request: pytest.FixtureRequest) -> Broker:
+    """The RabbitMQ of the behaviour tests: that of AMQP_URL if set, else the suite's own."""
+    if url := os.environ.get("AMQP_URL"):
+        return Broker.at(url, os.environ.get("AMQP_MANAGEMENT_URL"))
+    node: RabbitNode = request.getfixturevalue("broker_node")
+    return node.broker
+
+
+@pytest.fixture
+async def vhost(rabbit: Broker, request: pytest.FixtureRequest) -> AsyncIterator[Vhost]:
+    """A fresh vhost, named after the test, on the RabbitMQ of the behaviour tests."""
+    async with rabbit.fresh_vhost(request.node.name) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def faulty_vhost(faulty_node: RabbitNode, request: pytest.FixtureRequest) -> AsyncIterator[Vhost]:
+    """A fresh vhost on the node that the test may break."""
+    async with faulty_node.broker.fresh_vhost(request.node.name) as fresh:
+        yield fresh
+        # Its deletion needs a node that answers.
+        await faulty_node.heal()
