@@ -163,9 +163,7 @@ async def test_in_a_black_hole_neither_side_learns_that_the_other_left(
     assert proxy.connections == 2
 
 
-async def test_healing_resets_links_that_lost_bytes_and_lets_new_ones_pass(
-    proxy: FaultProxy, client: Client
-) -> None:
+async def test_healing_resets_links_that_lost_bytes_and_lets_new_ones_pass(proxy: FaultProxy, client: Client) -> None:
     proxy.blackhole()
     client.writer.write(b"lost")
     assert await client.hears_nothing()

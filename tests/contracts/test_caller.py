@@ -14,7 +14,9 @@ scopes = st.frozensets(st.text(st.characters(codec="ascii", categories=["L", "N"
 
 
 @settings(deadline=None)
-@given(st.text(max_size=50), st.text(max_size=50), scopes, st.dictionaries(st.text(max_size=9), st.integers(), max_size=3))
+@given(
+    st.text(max_size=50), st.text(max_size=50), scopes, st.dictionaries(st.text(max_size=9), st.integers(), max_size=3)
+)
 def test_what_travels_comes_back(subject: str, issuer: str, granted: frozenset[str], claims: dict[str, int]):
     sent = Caller(subject, issuer, granted, claims)
 

@@ -2,7 +2,6 @@
 
 import sys
 import types
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,10 +19,10 @@ LIST = call("orders.list.v1", http.get("/orders"))
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     made = types.ModuleType("made_for_a_test")
     monkeypatch.setitem(sys.modules, made.__name__, made)
-    yield made
+    return made
 
 
 def test_a_catalog_keeps_the_order_and_finds_by_topic():
@@ -56,7 +55,7 @@ def test_two_contracts_with_one_route_are_refused_by_name(one: Route, other: Rou
 
 
 def test_modules_are_loaded_by_name(module: types.ModuleType):
-    module.place, module.also_place, module.list_, module.number = PLACE, PLACE, LIST, 1
+    vars(module).update(place=PLACE, also_place=PLACE, list_=LIST, number=1)
 
     assert list(Catalog.load(["made_for_a_test", "made_for_a_test"])) == [PLACE, LIST]
 

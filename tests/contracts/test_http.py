@@ -23,7 +23,24 @@ def test_a_template_is_literals_and_variables(path: str, segments: list[tuple[st
 
 @pytest.mark.parametrize(
     "path",
-    ["", "orders", "//", "/a/", "/a//b", "/.", "/a/../b", "/{}", "/{1a}", "/x{id}", "/{id}x", "/{id", "/é", "/a b", "/%41", "/a?b"],
+    [
+        "",
+        "orders",
+        "//",
+        "/a/",
+        "/a//b",
+        "/.",
+        "/a/../b",
+        "/{}",
+        "/{1a}",
+        "/x{id}",
+        "/{id}x",
+        "/{id",
+        "/é",
+        "/a b",
+        "/%41",
+        "/a?b",
+    ],
 )
 def test_a_template_that_has_two_readings_is_refused(path: str):
     with pytest.raises(ValueError):

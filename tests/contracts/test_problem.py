@@ -1,6 +1,6 @@
 """Problems: declared once, typed where they are raised, data on the wire."""
 
-import datetime
+import datetime as dt
 import os
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ class OutOfStock(Problem):
     status = 409
     sku: str
     available: int = 0
-    until: datetime.date | None = None
+    until: dt.date | None = None
 
 
 class HTTPQuotaExceeded(OutOfStock):
@@ -52,7 +52,7 @@ def test_a_problem_is_an_exception_with_its_fields():
 
 
 def test_the_document_is_rfc_9457_with_the_fields_as_members():
-    problem = OutOfStock("two left", sku="A-1", until=datetime.date(2025, 2, 3))
+    problem = OutOfStock("two left", sku="A-1", until=dt.date(2025, 2, 3))
 
     assert problem.document() == {
         "type": "urn:problem:out-of-stock",
@@ -72,7 +72,7 @@ def test_a_problem_without_a_detail_says_none():
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.integers(), st.dates() | st.none())
-def test_a_document_read_back_is_the_problem(detail: str, sku: str, available: int, until: datetime.date | None):
+def test_a_document_read_back_is_the_problem(detail: str, sku: str, available: int, until: dt.date | None):
     sent = OutOfStock(detail, sku=sku, available=available, until=until)
 
     read = OutOfStock.from_document(sent.document() | {"unknown": 1})
@@ -157,9 +157,7 @@ def test_wrong_fields_fail_the_type_checker(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MYPYPATH", raising=False)
 
-    output, errors, _ = api.run(
-        ["--python-executable", sys.executable, "--cache-dir", os.devnull, "contracts.py"]
-    )
+    output, errors, _ = api.run(["--python-executable", sys.executable, "--cache-dir", os.devnull, "contracts.py"])
 
     found = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
     wrong = {number for number, line in enumerate(SNIPPET.splitlines(), start=1) if line.endswith("# wrong")}

@@ -70,9 +70,7 @@ def test_who_presents_no_token_is_asked_for_one(verifier: TokenVerifier, value: 
         lambda text: f"Bearer {token(exp=1)}",
     ],
 )
-def test_every_token_that_does_not_hold_is_refused_alike(
-    verifier: TokenVerifier, spoil: Callable[[str], str]
-) -> None:
+def test_every_token_that_does_not_hold_is_refused_alike(verifier: TokenVerifier, spoil: Callable[[str], str]) -> None:
     """T52."""
     with pytest.raises(Refusal) as caught:
         authenticate(verifier, spoil(token()))

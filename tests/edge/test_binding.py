@@ -1,6 +1,6 @@
 """Requests become the canonical JSON of their contract, or are refused with the right status and places."""
 
-import datetime
+import datetime as dt
 import enum
 import json
 import uuid
@@ -37,8 +37,8 @@ class OneInt(BaseModel):
 class Kinds(BaseModel):
     a: int = 0
     small: Annotated[int, Field(ge=-(2**63), lt=2**63)] = 0
-    when: datetime.datetime | None = None
-    day: datetime.date | None = None
+    when: dt.datetime | None = None
+    day: dt.date | None = None
     text: Annotated[str, Field(max_length=4)] = ""
     code: Annotated[str, Field(pattern="^(a+)+$")] = "a"
     number: float = 0
@@ -140,7 +140,7 @@ class Search(BaseModel):
     exact: bool = False
     price: float | None = None
     level: Level | None = None
-    since: datetime.date | None = None
+    since: dt.date | None = None
     amount: Decimal | None = None
     sort: Literal["up", "down"] = "up"
     tag: list[str] = []
@@ -150,9 +150,9 @@ class Search(BaseModel):
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
-def search(query: str = "", *, id: str = ID, **headers: list[str]) -> dict[str, Any]:
+def search(query: str = "", *, path: str = ID, **headers: list[str]) -> dict[str, Any]:
     given_headers = {"X-Tenant": ["t"]} | {name.replace("_", "-"): values for name, values in headers.items()}
-    return {"variables": [id], "query": query, "headers": lambda name: given_headers.get(name, ())}
+    return {"variables": [path], "query": query, "headers": lambda name: given_headers.get(name, ())}
 
 
 SEARCH = binding(Search, http.get("/things/{id}"))
@@ -191,7 +191,7 @@ def test_a_list_in_headers_is_read_from_one_line_and_from_several():
 
 
 PARAMETER_ROWS: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = {
-    "path of the wrong type": (422, search(id="x"), {"in": "path", "name": "id"}),
+    "path of the wrong type": (422, search(path="x"), {"in": "path", "name": "id"}),
     "query of the wrong type": (422, search("limit=x"), {"in": "query", "name": "limit"}),
     "query that breaks a rule": (422, search("limit=101"), {"in": "query", "name": "limit"}),
     "query that is empty": (422, search("limit="), {"in": "query", "name": "limit"}),
@@ -227,7 +227,7 @@ def test_a_bad_parameter_is_refused_by_name(status: int, request_: dict[str, Any
 
 
 def test_all_bad_parameters_are_named_at_once():
-    refusal = refused(SEARCH, **search("limit=x&exact=perhaps", id="x"))
+    refusal = refused(SEARCH, **search("limit=x&exact=perhaps", path="x"))
 
     assert [one["name"] for one in refusal.errors] == ["id", "limit", "exact"]
 
@@ -251,7 +251,7 @@ UPDATE = binding(Update, http.patch("/things/{id}"))
     ("body", "expected"),
     [
         (b"{}", b'{"id":5}'),
-        (b' {\n} ', b'{"id":5}'),
+        (b" {\n} ", b'{"id":5}'),
         (b'{"name":"x"}', b'{"id":5,"name":"x"}'),
         (b'\t{ "lines" : [1] } \r\n', b'{"id":5,"lines":[1]}'),
         (b'{"name":null}', b'{"id":5,"name":null}'),
@@ -332,8 +332,16 @@ POINTERS: dict[str, tuple[str, str, str]] = {
     "unknown": ('{"lines":[{"sku":"a","x~/y z":1}]}', "#/lines/0/x~0~1y%20z", "Extra inputs are not permitted"),
     "member of a dict": ('{"lines":[],"by_name":{"a/b":{}}}', "#/by_name/a~1b/sku", "Field required"),
     "not an object": ('{"lines":["SECRET"]}', "#/lines/0", "Input should be an object"),
-    "branch of a union": ('{"lines":[{"sku":"a","count":"SECRET"}]}', "#/lines/0/count", "Input should be a valid integer"),
-    "inside a branch": ('{"lines":[{"sku":"a","count":["SECRET"]}]}', "#/lines/0/count", "Input should be a valid integer"),
+    "branch of a union": (
+        '{"lines":[{"sku":"a","count":"SECRET"}]}',
+        "#/lines/0/count",
+        "Input should be a valid integer",
+    ),
+    "inside a branch": (
+        '{"lines":[{"sku":"a","count":["SECRET"]}]}',
+        "#/lines/0/count",
+        "Input should be a valid integer",
+    ),
     "choice": ('{"lines":[],"kind":"SECRET"}', "#/kind", "Input should be 'x' or 'y'"),
     "error with a piece of the input": ('{"lines":[],"at":"SECRET"}', "#/at", "Input is not valid (uuid_parsing)"),
     "ValueError of the author": ('{"lines":[],"code":"SECRET"}', "#/code", "Input is not valid (value_error)"),
@@ -417,11 +425,11 @@ class Everything(BaseModel):
     d: bool = False
     e: list[Line] = []
     f: dict[str, int] = {}
-    g: datetime.datetime | None = None
+    g: dt.datetime | None = None
     h: Decimal | None = None
     i: uuid.UUID | None = None
     j: Level = Level.LOW
-    k: datetime.timedelta | None = None
+    k: dt.timedelta | None = None
     l: tuple[int, str] | None = None  # noqa: E741 - a letter as good as any
     m: bytes = b""
     n: Any = None
@@ -437,11 +445,11 @@ everything = st.fixed_dictionaries(
         "d": st.booleans(),
         "e": st.lists(st.builds(Line, sku=texts, count=st.integers() | st.lists(st.integers())), max_size=3),
         "f": st.dictionaries(texts, st.integers(), max_size=3),
-        "g": st.datetimes(timezones=st.just(datetime.UTC)),
+        "g": st.datetimes(timezones=st.just(dt.UTC)),
         "h": st.decimals(allow_nan=False, allow_infinity=False),
         "i": st.uuids(),
         "j": st.sampled_from(Level),
-        "k": st.timedeltas(min_value=datetime.timedelta(-9999), max_value=datetime.timedelta(9999)),
+        "k": st.timedeltas(min_value=dt.timedelta(-9999), max_value=dt.timedelta(9999)),
         "l": st.tuples(st.integers(), texts),
         "m": texts.map(str.encode),
         "n": st.recursive(st.none() | texts | st.integers(), st.lists, max_leaves=5),

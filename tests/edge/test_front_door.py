@@ -134,9 +134,7 @@ def test_a_host_that_is_not_one_is_refused(parse: Parse, host: str) -> None:
     assert (refusal.kind.status, refusal.close) == (400, True)
 
 
-@pytest.mark.parametrize(
-    "host", ["a", "A.example.com:8080", "127.0.0.1", "[::1]", "[2001:db8::1]:443", "my_service"]
-)
+@pytest.mark.parametrize("host", ["a", "A.example.com:8080", "127.0.0.1", "[::1]", "[2001:db8::1]:443", "my_service"])
 def test_a_host_that_is_one_comes_in(parse: Parse, host: str) -> None:
     check(parse(host=f"Host: {host}"))
 

@@ -93,7 +93,9 @@ def test_an_accept_gets_the_status_of_the_table(status: int, value: str | None):
         assert caught.value.kind.status == status
 
 
-words = st.sampled_from(["application", "json", "text", "*", "/", ";", "q=", "0", "1", ".", ",", " ", '"', "\\", "=", "é"])
+words = st.sampled_from(
+    ["application", "json", "text", "*", "/", ";", "q=", "0", "1", ".", ",", " ", '"', "\\", "=", "é"]
+)
 
 
 @settings(deadline=None)

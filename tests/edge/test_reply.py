@@ -37,7 +37,7 @@ class OutOfStock(Problem):
 
     status = 409
     sku: str
-    near: list[uuid.UUID] = []
+    near: tuple[uuid.UUID, ...] = ()
 
 
 class Closed(Problem):
@@ -172,7 +172,7 @@ def test_location_never_breaks_out_of_its_place(value: str):
 
 
 def test_a_declared_problem_is_read_through_its_class():
-    sent = OutOfStock("only two left", sku="A-1", near=[uuid.UUID(int=1)])
+    sent = OutOfStock("only two left", sku="A-1", near=(uuid.UUID(int=1),))
 
     problem = reader().problem(json.dumps(sent.document() | {"status": 200, "secret": 1}).encode())
 

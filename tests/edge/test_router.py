@@ -44,9 +44,7 @@ def test_a_path_finds_its_route_and_variables(
     assert router.find(method, path) == (target, variables)
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/orders/", "/orders/7/lines/", "/orders/7/lines", "/orders/7/lines/2/x"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/orders/", "/orders/7/lines/", "/orders/7/lines", "/orders/7/lines/2/x"])
 def test_a_path_that_no_route_has_is_not_found(router: Router[str], path: str) -> None:
     with pytest.raises(Refusal) as caught:
         router.find("GET", path)
@@ -63,9 +61,7 @@ def test_a_path_that_no_route_has_is_not_found(router: Router[str], path: str) -
         ("TRACE", "/", "GET, HEAD"),
     ],
 )
-def test_another_method_is_told_which_ones_are_served(
-    router: Router[str], method: str, path: str, allow: str
-) -> None:
+def test_another_method_is_told_which_ones_are_served(router: Router[str], method: str, path: str, allow: str) -> None:
     with pytest.raises(Refusal) as caught:
         router.find(method, path)
 
@@ -115,9 +111,7 @@ def naive(routes: list[Route], method: str, path: str) -> tuple[Route, tuple[str
 
 
 @given(tables(), st.sampled_from(["GET", "POST"]), st.lists(st.sampled_from("abcd"), max_size=4))
-def test_the_router_agrees_with_trying_every_route(
-    routes: list[Route], method: str, parts: list[str]
-) -> None:
+def test_the_router_agrees_with_trying_every_route(routes: list[Route], method: str, parts: list[str]) -> None:
     router = Router([(route, route) for route in routes])
     path = "/" + "/".join(parts)
     expected = naive(routes, method, path)

@@ -85,9 +85,7 @@ async def test_empty_lines_between_requests_are_not_a_head(open_gate: "OpenGate"
 
 
 @pytest.mark.parametrize("limits", [{"min_rate": 1000, "body": 60}, {"min_rate": 0, "body": 0.3}])
-async def test_a_body_that_comes_too_slowly_is_refused(
-    open_gate: "OpenGate", limits: dict[str, float]
-) -> None:
+async def test_a_body_that_comes_too_slowly_is_refused(open_gate: "OpenGate", limits: dict[str, float]) -> None:
     client = await (await open_gate(echo, grace=0.1, **limits)).connect()
     client.send(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")
 
@@ -113,9 +111,7 @@ async def test_time_in_the_handler_is_not_the_clients(open_gate: "OpenGate") -> 
         await asyncio.sleep(0.3)
         return Response(200)
 
-    client = await (
-        await open_gate(slow, first_byte=0.1, head=0.1, grace=0.1, body=0.1, keep_alive=0.1)
-    ).connect()
+    client = await (await open_gate(slow, first_byte=0.1, head=0.1, grace=0.1, body=0.1, keep_alive=0.1)).connect()
 
     assert (await client.ask(GOOD)).status == 200
 

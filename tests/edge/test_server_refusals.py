@@ -319,9 +319,7 @@ async def send_mutated(gate: "Gate", chance: random.Random) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_mutated_requests_are_answered_or_closed_and_hurt_no_other(
-    open_gate: "OpenGate", seed: int
-) -> None:
+async def test_mutated_requests_are_answered_or_closed_and_hurt_no_other(open_gate: "OpenGate", seed: int) -> None:
     """Every connection ends by itself: nothing hangs, nothing fails inside, and good clients do not notice."""
     chance = random.Random(seed)
     gate = await open_gate(edge, first_byte=0.5, head=0.5, keep_alive=0.5, grace=0.2, body=0.5)

@@ -37,9 +37,7 @@ def private_key(algorithm: str) -> Any:
 
 
 def pem(key: Any) -> str:
-    text: bytes = key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    text: bytes = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return text.decode()
 
 
@@ -478,9 +476,7 @@ def test_weak_and_unfit_keys_are_refused() -> None:
 def test_a_private_key_is_refused_where_a_public_one_belongs() -> None:
     text = (
         private_key("RS256")
-        .private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         .decode()
     )
 

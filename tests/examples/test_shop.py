@@ -46,9 +46,7 @@ async def ask(shop: SimpleNamespace) -> AsyncIterator[Ask]:
         async def ask(contract: Any, request: BaseModel, *, customer: str = "alice") -> dict[str, Any]:
             trace = b"00-%b-%b-01" % (ids.take(32), ids.take(16))
             context = CallContext(ids.take(32), trace, json.dumps({"sub": customer}).encode())
-            message = await client.endpoint(contract.topic).call(
-                request.model_dump_json().encode(), context, 5.0
-            )
+            message = await client.endpoint(contract.topic).call(request.model_dump_json().encode(), context, 5.0)
             document: dict[str, Any] = json.loads(message.body)
             return document
 

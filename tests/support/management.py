@@ -128,6 +128,4 @@ class Vhost:
     async def set_policy(self, name: str, pattern: str, **definition: Any) -> None:
         """Set a policy for queues, for example `{"max-length": 1}`."""
         path = f"policies/{quoted(self.name)}/{quoted(name)}"
-        await self.management.put(
-            path, **{"pattern": pattern, "definition": definition, "apply-to": "queues"}
-        )
+        await self.management.put(path, **{"pattern": pattern, "definition": definition, "apply-to": "queues"})

@@ -80,9 +80,7 @@ class PrivateNode(RabbitNode):
         cookie.chmod(0o400)
 
     def _build_environment(self, distribution: int, epmd: int) -> dict[str, str]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         return inherited | {
             "HOME": str(self._home),
             "ERL_EPMD_PORT": str(epmd),

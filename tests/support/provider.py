@@ -14,7 +14,9 @@ from support.private_node import PrivateNode, find_scripts
 
 Say = Callable[[str], None]
 POLICY = Path("/usr/sbin/policy-rc.d")
-NOTHING = "no RabbitMQ for the tests: install rabbitmq-server, or start Docker, or set AMQP_URL (and AMQP_MANAGEMENT_URL)"
+NOTHING = (
+    "no RabbitMQ for the tests: install rabbitmq-server, or start Docker, or set AMQP_URL (and AMQP_MANAGEMENT_URL)"
+)
 
 
 def find_node(say: Say) -> Callable[[], RabbitNode]:
@@ -48,9 +50,7 @@ def install() -> None:
                 check=False,
             )
             if done.returncode:
-                raise BrokerError(
-                    f"{NOTHING} (apt-get {command[0]} failed: {' '.join(done.stderr.split())[-300:]})"
-                )
+                raise BrokerError(f"{NOTHING} (apt-get {command[0]} failed: {' '.join(done.stderr.split())[-300:]})")
 
 
 @contextmanager

@@ -159,9 +159,7 @@ class _Link:
                 chunk = b""
             await chunks.put((_now() + flow.delay, chunk))
 
-    async def _send(
-        self, chunks: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter, flow: Flow
-    ) -> None:
+    async def _send(self, chunks: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter, flow: Flow) -> None:
         deaf = False
         while True:
             due, chunk = await chunks.get()

@@ -136,9 +136,7 @@ async def test_a_declared_problem_arrives_with_its_fields(desk: "House") -> None
     }
 
 
-@pytest.mark.parametrize(
-    "what", ["crash", "exit", "cancelled", "stop", "dict", "nothing", "unfit", "huge", "surprise"]
-)
+@pytest.mark.parametrize("what", ["crash", "exit", "cancelled", "stop", "dict", "nothing", "unfit", "huge", "surprise"])
 async def test_a_crash_says_nothing_outside_and_everything_in_the_log(desk: "House", what: str) -> None:
     await desk.client()
     with capture_logs() as logs:
@@ -258,9 +256,7 @@ async def test_the_context_tells_of_the_call(house: "House") -> None:
         return Reply(t=request.what)
 
     await house.work(service)
-    await house.ask(
-        ask, Ask(q=""), budget=1.0, hops=2, caller=b'{"sub":"alice","iss":"https://id","scope":"a b"}'
-    )
+    await house.ask(ask, Ask(q=""), budget=1.0, hops=2, caller=b'{"sub":"alice","iss":"https://id","scope":"a b"}')
 
     (context,) = seen
     assert context.caller is not None

@@ -39,9 +39,7 @@ class Shared(Problem):
 
 
 outer = Call("test.outer.v1", http.post("/outer"), request=Nothing, reply=Found, errors=[Shared])
-inner = Call(
-    "test.inner.v1", http.post("/inner"), request=Lookup, reply=Found, errors=[Missing, Shared], timeout=0.5
-)
+inner = Call("test.inner.v1", http.post("/inner"), request=Lookup, reply=Found, errors=[Missing, Shared], timeout=0.5)
 
 CALLER = b'{"sub":"alice"}'
 OuterHandler = Callable[[Nothing, Context], Awaitable[Found]]

@@ -127,9 +127,7 @@ async def test_a_drained_worker_can_still_make_nested_calls(house: "House", unti
 async def test_a_worker_that_cannot_finish_in_time_says_so_and_ends_with_1(house: "House") -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     worker = asyncio.create_task(
-        run_worker(
-            [waiting(asyncio.Event(), started)], Bus(house.broker, name="worker"), stop=stop, grace=0.05
-        )
+        run_worker([waiting(asyncio.Event(), started)], Bus(house.broker, name="worker"), stop=stop, grace=0.05)
     )
     call = asyncio.create_task(house.send_when_served(wait))
     await started.wait()
@@ -146,9 +144,7 @@ async def test_a_worker_without_a_broker_fails_with_one_line() -> None:
     broker.down = True
 
     with pytest.raises(BusError):
-        await run_worker(
-            [waiting(asyncio.Event())], Bus(broker, name="worker"), stop=asyncio.Event(), wait=0.01
-        )
+        await run_worker([waiting(asyncio.Event())], Bus(broker, name="worker"), stop=asyncio.Event(), wait=0.01)
 
 
 def waiting(go_on: asyncio.Event, started: asyncio.Event | None = None) -> Service:

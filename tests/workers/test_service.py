@@ -61,9 +61,7 @@ async def test_two_services_with_one_topic_cannot_share_a_process(house: "House"
     first.handles(echo)(answer)
     second.handles(echo)(answer)
 
-    with pytest.raises(
-        ServiceError, match=r"two handlers for test\.echo\.v1: first \(answer\) and second \(answer\)"
-    ):
+    with pytest.raises(ServiceError, match=r"two handlers for test\.echo\.v1: first \(answer\) and second \(answer\)"):
         await house.work(first, second)
 
 
@@ -84,9 +82,7 @@ def test_the_prefetch_is_the_handlers_else_the_contracts_else_by_its_kind() -> N
     service.handles(echo)(answer)
     service.handles(Call("test.plain.v1", http.post("/p"), request=Echo, reply=Echo))(answer_plainly)
     service.handles(narrow)(answer)
-    service.handles(Call("test.own.v1", http.post("/o"), request=Echo, reply=Echo, prefetch=3), prefetch=5)(
-        answer
-    )
+    service.handles(Call("test.own.v1", http.post("/o"), request=Echo, reply=Echo, prefetch=3), prefetch=5)(answer)
 
     assert [handler.prefetch for handler in service] == [32, 8, 3, 5]
 

@@ -101,9 +101,7 @@ BAD_LINES = {number for number, line in enumerate(SNIPPET.splitlines(), 1) if "#
 
 
 @pytest.mark.slow
-def test_mypy_accepts_good_handlers_and_refuses_each_bad_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mypy_accepts_good_handlers_and_refuses_each_bad_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run as an author's project would: its own folder, busgate as it is installed."""
     (tmp_path / "services.py").write_text(SNIPPET)
     (tmp_path / "mypy.ini").write_text("[mypy]\nstrict = true\nplugins = pydantic.mypy\n")
@@ -112,8 +110,6 @@ def test_mypy_accepts_good_handlers_and_refuses_each_bad_one(
 
     out, err, _ = api.run(["--python-executable", sys.executable, "--cache-dir", os.devnull, "services.py"])
 
-    found = {
-        int(line): text for line, text in re.findall(r"^services\.py:(\d+): error: (.*)$", out, re.MULTILINE)
-    }
+    found = {int(line): text for line, text in re.findall(r"^services\.py:(\d+): error: (.*)$", out, re.MULTILINE)}
     assert err == ""
     assert found.keys() == BAD_LINES, out

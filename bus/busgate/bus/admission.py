@@ -39,15 +39,11 @@ class Admission:
             CallFailed: OVERLOADED, with the seconds after which the queue will have shrunk.
         """
         if self.waiting >= self.limit and self.waiting >= BURST:
-            if (
-                now > self._window_ends + self.budget
-            ):  # no reply for long: what was measured means nothing any more
+            if now > self._window_ends + self.budget:  # no reply for long: what was measured means nothing any more
                 self.limit = float("inf")
                 return
             over = (self.waiting - self.limit) / self._rate if self._rate else self.budget
-            raise CallFailed(
-                OVERLOADED, "the workers of this topic are at their limit", retry_after=max(1.0, over)
-            )
+            raise CallFailed(OVERLOADED, "the workers of this topic are at their limit", retry_after=max(1.0, over))
 
     def replied(self, now: float, queued: float) -> None:
         """A reply came to a call that was queued for so many seconds."""

@@ -130,7 +130,7 @@ class Bus:
             except Exception as error:
                 if not isinstance(error, BusError):  # a bug must cost this try, not the bus
                     log.exception("a connection could not be opened")
-                    error = BusError(f"a connection could not be opened: {type(error).__name__}")  # noqa: PLW2901 - as above
+                    error = BusError(f"a connection could not be opened: {type(error).__name__}")
                 self._error = error
                 if error.permanent and self.counters.generations == 0:
                     return

@@ -117,9 +117,7 @@ class Connection(asyncio.Protocol):
         self.frame_max = min(tune.frame_max or FRAME_MAX, FRAME_MAX)
         self.send(
             0,
-            amqp.Connection.TuneOk(
-                min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX), self.frame_max, heartbeat
-            ),
+            amqp.Connection.TuneOk(min(tune.channel_max or CHANNEL_MAX, CHANNEL_MAX), self.frame_max, heartbeat),
         )
         await self.call(0, amqp.Connection.Open(virtual_host=vhost))
         self._beat_every = heartbeat / 2
@@ -214,9 +212,7 @@ class Connection(asyncio.Protocol):
                 return  # more of it is to come
             offer = ".".join(str(number) for number in head[5:])
             raise FrameError(f"the broker does not go on with AMQP 0.9.1 and offers {offer}")
-        raise FrameError(
-            "these bytes are not AMQP; is this the broker's AMQP port, and TLS on both sides or none?"
-        )
+        raise FrameError("these bytes are not AMQP; is this the broker's AMQP port, and TLS on both sides or none?")
 
     def _method(self, channel: int, data: bytes, at: int, stop: int) -> None:
         start = at + 11
@@ -334,9 +330,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         try:
             async with asyncio.timeout(2):
-                await self.call(
-                    0, amqp.Connection.Close(reply_code=200, reply_text="goodbye", class_id=0, method_id=0)
-                )
+                await self.call(0, amqp.Connection.Close(reply_code=200, reply_text="goodbye", class_id=0, method_id=0))
         except (TimeoutError, BusError):
             log.debug("the broker did not answer our goodbye")
         finally:

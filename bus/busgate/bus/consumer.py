@@ -49,8 +49,18 @@ class Delivery:
     """A call that was delivered and passed every check of the wire: it may start now."""
 
     __slots__ = (
-        "answer", "context", "copies", "deadline", "key", "link", "message", "ran_ms", "received_ms", "service", "started"
-    )  # fmt: skip
+        "answer",
+        "context",
+        "copies",
+        "deadline",
+        "key",
+        "link",
+        "message",
+        "ran_ms",
+        "received_ms",
+        "service",
+        "started",
+    )
 
     def __init__(
         self, link: Link, message: Message, context: CallContext, *, deadline: float, now: float, service: str
@@ -203,9 +213,7 @@ class Consumers:
         try:
             answer = await consumer.handle(delivery)
         except asyncio.CancelledError:
-            self._done(
-                delivery
-            )  # cut by the end of a drain: not acked, so another worker decides by the contract
+            self._done(delivery)  # cut by the end of a drain: not acked, so another worker decides by the contract
             raise
         except Exception:
             log.exception("a handler failed outside its own guard", topic=consumer.topic)
@@ -229,9 +237,7 @@ class Consumers:
             link.ack(delivery.message.tag)
         for copy in delivery.copies:
             if copy.link is link:
-                if (
-                    copy.message.correlation_id != delivery.message.correlation_id
-                ):  # another attempt, which waits too
+                if copy.message.correlation_id != delivery.message.correlation_id:  # another attempt, which waits too
                     self._repeat(copy, (delivery.answer, delivery.received_ms, delivery.ran_ms))
                 link.ack(copy.message.tag)
 
@@ -336,11 +342,7 @@ def _fault(message: Message) -> str | None:
         return "it has no usable reply_to and correlation_id"
     if not is_call_id(headers.get("call")) or not is_traceparent(headers.get("traceparent")):
         return "its headers call and traceparent are not both well-formed"
-    if (
-        type(headers.get("deadline")) is not int
-        or type(headers.get("hops")) is not int
-        or headers["hops"] not in _HOPS
-    ):
+    if type(headers.get("deadline")) is not int or type(headers.get("hops")) is not int or headers["hops"] not in _HOPS:
         return "its headers deadline and hops are not both integers in range"
     if not isinstance(headers.get("caller", ""), str) or "CC" in headers or "BCC" in headers:
         return "it has a header that no call has"

@@ -45,9 +45,7 @@ class EmbeddedBroker:
     async def connect(self, events: LinkEvents, *, name: str, generation: int) -> "EmbeddedLink":
         if self.down:
             raise BusError("memory://: the embedded broker is stopped")
-        link = EmbeddedLink(
-            self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name
-        )
+        link = EmbeddedLink(self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name)
         self.links[link.reply_queue] = link
         return link
 
@@ -266,9 +264,7 @@ class EmbeddedLink:
 
     def deliver(self, tag: int, stored: _Stored) -> None:
         source = stored.message
-        message = Message(
-            tag, redelivered=stored.redelivered, exchange=source.exchange, routing_key=source.routing_key
-        )
+        message = Message(tag, redelivered=stored.redelivered, exchange=source.exchange, routing_key=source.routing_key)
         for name in Message.__slots__:
             if name not in ("tag", "redelivered", "exchange", "routing_key"):
                 setattr(message, name, getattr(source, name))

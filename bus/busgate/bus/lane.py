@@ -40,9 +40,7 @@ class Address:
     __repr__ = __str__
 
 
-async def open_lane(
-    address: Address, events: LinkEvents, *, name: str, generation: int, heartbeat: int
-) -> "Lane":
+async def open_lane(address: Address, events: LinkEvents, *, name: str, generation: int, heartbeat: int) -> "Lane":
     """Connect, log in, and have a reply queue consumed.
 
     Raises:
@@ -101,9 +99,7 @@ class Lane(Connection):
             amqp.Queue.Declare(queue=reply_queue, exclusive=True, arguments={"x-queue-type": "classic"}),
         )
         for key in (reply_queue, reply_queue + TAPPED_SUFFIX):
-            await self.call(
-                CALLS, amqp.Queue.Bind(queue=reply_queue, exchange=REPLIES_EXCHANGE, routing_key=key)
-            )
+            await self.call(CALLS, amqp.Queue.Bind(queue=reply_queue, exchange=REPLIES_EXCHANGE, routing_key=key))
         await self.call(CALLS, amqp.Basic.Consume(queue=reply_queue, consumer_tag=reply_queue, no_ack=True))
         self.reply_queue = reply_queue
         self._ping = encode_ping(reply_queue.encode(), channel=WORK, expiration_ms=3000)
@@ -157,9 +153,7 @@ class Lane(Connection):
     # -- calls in
 
     async def consume(self, queue: str, prefetch: int) -> None:
-        await self.call(
-            WORK, amqp.Basic.Qos(prefetch_count=prefetch)
-        )  # for the consumers that come, not per channel
+        await self.call(WORK, amqp.Basic.Qos(prefetch_count=prefetch))  # for the consumers that come, not per channel
         await self.call(WORK, amqp.Basic.Consume(queue=queue, consumer_tag=queue))
 
     async def cancel(self, queue: str) -> None:
@@ -201,8 +195,7 @@ class Lane(Connection):
             above = [tag for tag in finished if tag > oldest]
         if below:
             out.append(encode_ack(WORK, max(below), multiple=True))
-        for tag in above:
-            out.append(encode_ack(WORK, tag, multiple=False))
+        out.extend(encode_ack(WORK, tag, multiple=False) for tag in above)
 
     # -- what arrives
 

@@ -29,7 +29,7 @@ class LinkEvents:
 
         self.on_reply: Callable[[Message], None] = ignore
         """A message on the reply queue, pings included."""
-        self.on_call: Callable[["Link", Message], None] = ignore
+        self.on_call: Callable[[Link, Message], None] = ignore
         """A message on a queue that is consumed."""
         self.on_returned: Callable[[bytes], None] = ignore
         """No queue for the call with this correlation id (basic.return)."""

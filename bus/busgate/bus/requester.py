@@ -152,12 +152,7 @@ class Requester:
 
     def send(self, endpoint: "Endpoint", body: bytes, context: CallContext, budget: float) -> WaitingCall:
         link = self._link
-        if (
-            link is None
-            or self._unusable is not None
-            or link.congested
-            or len(self._waiting) >= self._max_waiting
-        ):
+        if link is None or self._unusable is not None or link.congested or len(self._waiting) >= self._max_waiting:
             raise self._refusal(link)
         if endpoint.unserved:
             raise CallFailed(NO_WORKERS, retry_after=RETRY_SOON)

@@ -115,9 +115,7 @@ class BusSettings(Table):
         urls = [_split(text) for text in texts]
         for url in urls:
             self._check(url)
-        _must(
-            len({_vhost(url) for url in urls}) == 1, "all urls must name one vhost: one vhost is one busgate"
-        )
+        _must(len({_vhost(url) for url in urls}) == 1, "all urls must name one vhost: one vhost is one busgate")
         return self
 
     def _check(self, url: SplitResult) -> None:

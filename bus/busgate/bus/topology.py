@@ -15,9 +15,13 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
     AMQPError,
+    AuthenticationError,
     ChannelAccessRefused,
+    ChannelInvalidStateError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
 )
 
 from .lane import CONNECT_TIMEOUT, Address
@@ -55,23 +59,15 @@ class Topology:
         Raises:
             BusError: something is missing and may not be made, or exists in another shape.
         """
-        parts = []
         with _one_line(self._address):
-            for name, kind in self._exchanges.items():
-                parts.append(await self._make_exchange(name, kind))
-            for topic in topics:
-                parts.append(await self._make_queue(topic))
-        return parts
+            exchanges = [await self._make_exchange(name, kind) for name, kind in self._exchanges.items()]
+            return exchanges + [await self._make_queue(topic) for topic in topics]
 
     async def compare(self, topics: Iterable[str]) -> list[Part]:
         """How the broker's topology differs from what it should be; makes nothing."""
-        parts = []
         with _one_line(self._address):
-            for name, kind in self._exchanges.items():
-                parts.append(await self._compare_exchange(name, kind))
-            for topic in topics:
-                parts.append(await self._compare_queue(topic))
-        return parts
+            exchanges = [await self._compare_exchange(name, kind) for name, kind in self._exchanges.items()]
+            return exchanges + [await self._compare_queue(topic) for topic in topics]
 
     async def consumers(self, queue: str) -> int | None:
         """How many consumers a queue has; None where there is no such queue."""
@@ -108,9 +104,14 @@ class Topology:
             async with self._channel() as channel:
                 await channel.declare_queue(topic, durable=True, arguments={**QUEUE_ARGUMENTS})
             state = "made"
-        async with self._channel() as channel:
-            queue = await channel.get_queue(topic, ensure=False)
-            await queue.bind(CALLS_EXCHANGE, topic)
+        try:
+            async with self._channel() as channel:
+                queue = await channel.get_queue(topic, ensure=False)
+                await queue.bind(CALLS_EXCHANGE, topic)
+        except ChannelAccessRefused:
+            if state == "made":
+                raise
+            return Part("queue", topic, "classic", state, "this user may not bind it; who made it has done so")
         return Part("queue", topic, "classic", state)
 
     async def _compare_exchange(self, name: str, kind: str) -> Part:
@@ -199,10 +200,24 @@ class _one_line:  # noqa: N801 - reads as the statement it is
                 f"{self._address}: {_reason(error)}; grant it, or let an operator run `busgate topology --apply`",
                 permanent=True,
             ) from error
+        if isinstance(error, (AuthenticationError, ProbableAuthenticationError)):
+            raise BusError(f"{self._address}: {_reason(error)}", permanent=True) from error
+        if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):  # it drops the broker's words
+            raise BusError(
+                f"{self._address}: the broker refuses this vhost: it does not exist, or the user has no rights in it",
+                permanent=True,
+            ) from error
         if isinstance(error, TimeoutError):
             raise BusError(f"{self._address}: no answer within {CONNECT_TIMEOUT:g} s") from error
-        if isinstance(error, (AMQPError, OSError)):
+        if isinstance(error, (AMQPError, ChannelInvalidStateError, OSError)):
             raise BusError(f"{self._address}: {_reason(error)}") from error
+        if isinstance(error, asyncio.CancelledError) and not _cancelled_from_outside():
+            raise BusError(f"{self._address}: the connection fell") from error  # how aiormq says so
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _reason(error: BaseException) -> str:

@@ -74,9 +74,7 @@ class Call(Generic[RequestT, ReplyT]):
         self._refuse(isinstance(self.scopes, str), "scopes is a set of strings, not a string")
         object.__setattr__(self, "scopes", frozenset(self.scopes))
         object.__setattr__(self, "errors", tuple(self.errors))
-        self._refuse(
-            not 0.05 <= self.timeout <= 300, f"timeout {self.timeout} s is not within 0.05 and 300 s"
-        )
+        self._refuse(not 0.05 <= self.timeout <= 300, f"timeout {self.timeout} s is not within 0.05 and 300 s")
         self._refuse(self.public and bool(self.scopes), "a public contract cannot ask for scopes")
         self._refuse(self.prefetch is not None and not 1 <= self.prefetch <= 65535, "prefetch is 1 to 65535")
         self._refuse(not 0 < self.max_body <= 16 * 1024 * 1024, "max_body is 1 byte to 16 MiB")

@@ -36,43 +36,27 @@ class FailureKind:
 # -- said by the bus side of the caller, before or instead of a reply
 NO_ROUTE = FailureKind("no-route", 503, "not_executed", "No service listens on this topic", "service")
 NO_WORKERS = FailureKind("no-workers", 503, "not_executed", "No worker serves this topic", "service")
-BUS_UNAVAILABLE = FailureKind(
-    "bus-unavailable", 503, "not_executed", "The message bus cannot be reached", "bus"
-)
+BUS_UNAVAILABLE = FailureKind("bus-unavailable", 503, "not_executed", "The message bus cannot be reached", "bus")
 BUS_BLOCKED = FailureKind("bus-blocked", 503, "not_executed", "The message bus refuses new messages", "bus")
 OVERLOADED = FailureKind("overloaded", 503, "not_executed", "Too many calls are waiting", "service")
 DRAINING = FailureKind("draining", 503, "not_executed", "This process is shutting down", "edge")
 QUEUE_FULL = FailureKind("queue-full", 503, "not_executed", "The queue of this topic is full", "service")
-CONNECTION_LOST = FailureKind(
-    "connection-lost", 504, "unknown", "The bus connection fell during the call", "bus"
-)
+CONNECTION_LOST = FailureKind("connection-lost", 504, "unknown", "The bus connection fell during the call", "bus")
 TIMEOUT = FailureKind("timeout", 504, "unknown", "No reply in time", "service")
 BAD_REPLY = FailureKind("bad-reply", 502, "unknown", "The reply does not match the contract", "service")
 TOO_MANY_HOPS = FailureKind("too-many-hops", 500, "not_executed", "Calls are nested too deeply", "service")
-CALL_TOO_LARGE = FailureKind(
-    "call-too-large", 413, "not_executed", "The call is larger than the bus carries", "client"
-)
+CALL_TOO_LARGE = FailureKind("call-too-large", 413, "not_executed", "The call is larger than the bus carries", "client")
 
 # -- said by a worker in a reply of type `problem`
-TOO_LATE = FailureKind(
-    "too-late", 504, "not_executed", "The call reached a worker after its deadline", "service"
-)
-REDELIVERED = FailureKind(
-    "redelivered", 504, "unknown", "The call was delivered before and may have run", "service"
-)
+TOO_LATE = FailureKind("too-late", 504, "not_executed", "The call reached a worker after its deadline", "service")
+REDELIVERED = FailureKind("redelivered", 504, "unknown", "The call was delivered before and may have run", "service")
 UNREADABLE_REQUEST = FailureKind(
     "unreadable-request", 502, "not_executed", "The worker cannot read this request", "service"
 )
 HANDLER_CRASHED = FailureKind("handler-crashed", 500, "unknown", "The service failed", "service")
-HANDLER_TIMEOUT = FailureKind(
-    "handler-timeout", 504, "unknown", "The handler ran past its deadline", "service"
-)
-NESTED_FAILURE = FailureKind(
-    "nested-failure", 502, "unknown", "A service behind this service failed", "service"
-)
-NESTED_TIMEOUT = FailureKind(
-    "nested-timeout", 504, "unknown", "A service behind this service was too slow", "service"
-)
+HANDLER_TIMEOUT = FailureKind("handler-timeout", 504, "unknown", "The handler ran past its deadline", "service")
+NESTED_FAILURE = FailureKind("nested-failure", 502, "unknown", "A service behind this service failed", "service")
+NESTED_TIMEOUT = FailureKind("nested-timeout", 504, "unknown", "A service behind this service was too slow", "service")
 
 WORKER_KINDS = {
     kind.type: kind
@@ -90,7 +74,7 @@ WORKER_KINDS = {
 """What a worker may say about itself. A problem of another `urn:busgate:` type is a bad reply."""
 
 
-class CallFailed(Exception):
+class CallFailed(Exception):  # noqa: N818 - a fact, not always an error
     """A call that no handler answered, and what is known about it.
 
     Raised by every way of calling over the bus. `kind` says what happened and whether the work was done,

@@ -110,8 +110,7 @@ def _check_success(call: Call[Any, Any]) -> None:
         for _, variable in segments_of(call.http.location):
             if variable and variable not in names:
                 raise ContractError(
-                    f"contract {call.topic}: location names {{{variable}}}, "
-                    f"which {call.reply.__name__} does not have"
+                    f"contract {call.topic}: location names {{{variable}}}, which {call.reply.__name__} does not have"
                 )
     if call.http.status in (204, 205) and call.reply.model_fields:
         raise ContractError(

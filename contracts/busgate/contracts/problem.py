@@ -19,9 +19,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from .failure import TYPE_PREFIX
 
-RESERVED = frozenset(
-    {"type", "title", "status", "detail", "instance", "outcome", "by", "service", "stages", "errors"}
-)
+RESERVED = frozenset({"type", "title", "status", "detail", "instance", "outcome", "by", "service", "stages", "errors"})
 """Members of the document that busgate itself writes; a problem has no field of these names."""
 
 

@@ -5,9 +5,11 @@ Each process of an edge has its own listener, at its own port (`AdminSettings.po
 each look would find another process.
 """
 
+import asyncio
 import ipaddress
 import logging
-from collections.abc import Awaitable, Callable, Collection
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from aiohttp import web
 
@@ -19,8 +21,11 @@ from .refusal import INTERNAL, METHOD_NOT_ALLOWED, MISDIRECTED, NOT_FOUND
 UNREADY = FailureKind("unready", 503, "not_executed", "This edge should get no requests now", "edge")
 PATIENCE = 1.0
 """Seconds that answers in flight get at the end."""
+PIECES = 100
+"""Pieces of metrics between two looks at other work: less than a millisecond."""
 
 _LOG = logging.getLogger(__name__)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,7 +38,7 @@ class AdminServer:
         host: address to listen on.
         port: to listen on; 0 is any free one.
         readiness: why this process should get no requests; empty when it should.
-        metrics: all metrics as text.
+        metrics: all metrics as text, in pieces; calls are served in between.
         hosts: names, with or without a port, that requests may use for this listener. Addresses and
             localhost they always may; any other name could be a page of the web, rebound to this address.
     """
@@ -44,7 +49,7 @@ class AdminServer:
         port: int,
         *,
         readiness: Callable[[], list[str]],
-        metrics: Callable[[], str],
+        metrics: Callable[[], Iterable[str]],
         hosts: Collection[str] = (),
     ) -> None:
         self._address = host, port
@@ -83,8 +88,8 @@ class AdminServer:
     @web.middleware
     async def _check_host(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         host = request.headers.get("Host", "").lower()
-        name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
-        if _is_local_name(name) or host in self._hosts or name in self._hosts:
+        found = _HOST.fullmatch(host)
+        if found and (_is_local(found[1]) or host in self._hosts or found[1] in self._hosts):
             return await handler(request)
         return _problem(MISDIRECTED)
 
@@ -98,11 +103,15 @@ class AdminServer:
         return web.json_response({"status": "ok"}, headers=_HEADERS)
 
     async def _metrics_text(self, _: web.Request) -> web.Response:
-        headers = _HEADERS | {"Content-Type": CONTENT_TYPE}
-        return web.Response(body=self._metrics().encode(), headers=headers)
+        text = bytearray()
+        for number, piece in enumerate(self._metrics()):
+            text += piece.encode()
+            if number % PIECES == 0:
+                await asyncio.sleep(0)
+        return web.Response(body=bytes(text), headers=_HEADERS | {"Content-Type": CONTENT_TYPE})
 
 
-def _is_local_name(name: str) -> bool:
+def _is_local(name: str) -> bool:
     if name == "localhost":
         return True
     try:
@@ -130,6 +139,4 @@ async def _problems(request: web.Request, handler: _Handler) -> web.StreamRespon
 
 def _problem(kind: FailureKind, **more: object) -> web.Response:
     document = {"type": kind.type, "title": kind.title, "status": kind.status, **more}
-    return web.json_response(
-        document, status=kind.status, content_type="application/problem+json", headers=_HEADERS
-    )
+    return web.json_response(document, status=kind.status, content_type="application/problem+json", headers=_HEADERS)

@@ -19,7 +19,6 @@ from .server import GateServer
 from .settings import EdgeSettings, LimitSettings
 from .tokens import TokenVerifier
 
-
 CLIENT_GONE = 499
 """In records: the client hung up before its answer. Nobody ever sees it as a status."""
 
@@ -56,9 +55,7 @@ class Edge:
         self._router = Router(
             (
                 call.http,
-                Operation(
-                    call.topic, build_path(call, settings=settings, verifier=self.verifier, bus=bus, ids=ids)
-                ),
+                Operation(call.topic, build_path(call, settings=settings, verifier=self.verifier, bus=bus, ids=ids)),
             )
             for call in catalog
         )
@@ -156,7 +153,5 @@ def _door_limits(limits: LimitSettings) -> DoorLimits:
 
 
 def _door_rules(catalog: Catalog, settings: EdgeSettings) -> DoorRules:
-    read = {
-        marker.name.lower().encode() for call in catalog for marker, _ in request_fields(call).header.values()
-    }
+    read = {marker.name.lower().encode() for call in catalog for marker, _ in request_fields(call).header.values()}
     return DoorRules(hosts=frozenset(host.encode() for host in settings.hosts), single=SINGLE | read)

@@ -47,13 +47,9 @@ class Binding:
     def __init__(self, call: Call[Any, Any]) -> None:
         fields = request_fields(call)
         self._path = [_Parameter("path", name, name, fields.path[name]) for name in call.http.variables]
-        self._headers = [
-            _Parameter("header", key, mark.name, field) for key, (mark, field) in fields.header.items()
-        ]
+        self._headers = [_Parameter("header", key, mark.name, field) for key, (mark, field) in fields.header.items()]
         self._query = {key: _Parameter("query", key, key, field) for key, field in fields.query.items()}
-        self._parameters = {
-            one.key: one.place for one in (*self._path, *self._headers, *self._query.values())
-        }
+        self._parameters = {one.key: one.place for one in (*self._path, *self._headers, *self._query.values())}
         self._body_keys = frozenset(fields.body)
         self._takes_body = call.http.has_body
         self._merges = bool(self._parameters) or not self._body_keys
@@ -154,8 +150,7 @@ class Binding:
             INVALID,
             f"the body has {len(unknown)} unknown members",
             errors=[
-                {"pointer": pointer(key), "detail": "Extra inputs are not permitted"}
-                for key in unknown[:ERRORS_LIMIT]
+                {"pointer": pointer(key), "detail": "Extra inputs are not permitted"} for key in unknown[:ERRORS_LIMIT]
             ],
         )
 
@@ -165,9 +160,7 @@ class _Parameter:
 
     __slots__ = ("_many", "_prefix", "_serialize", "_validate", "key", "name", "place")
 
-    def __init__(
-        self, source: Literal["path", "query", "header"], key: str, name: str, field: FieldInfo
-    ) -> None:
+    def __init__(self, source: Literal["path", "query", "header"], key: str, name: str, field: FieldInfo) -> None:
         self.key = key
         self.name = name
         self.place = {"in": source, "name": name}
@@ -205,9 +198,7 @@ class _Parameter:
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise Refusal(
-                    BAD_REQUEST, f"the {self.place['in']} parameter {self.name} is not UTF-8"
-                ) from None
+                raise Refusal(BAD_REQUEST, f"the {self.place['in']} parameter {self.name} is not UTF-8") from None
 
     def _invalid(self, detail: str) -> Refusal:
         return Refusal(INVALID, errors=[self.place | {"detail": detail}])

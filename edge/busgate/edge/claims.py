@@ -57,9 +57,7 @@ def caller_of(claims: Json, issuer: IssuerSettings, now: float) -> tuple[Caller,
     if claims.get("jti") in issuer.revoked:
         raise TokenRefused("revoked")
     carried = {name: claims[name] for name in issuer.claims if name in claims}
-    return Caller(
-        _subject(claims), issuer.issuer, _scopes(claims.get(issuer.scope_claim, "")), carried
-    ), good_until
+    return Caller(_subject(claims), issuer.issuer, _scopes(claims.get(issuer.scope_claim, "")), carried), good_until
 
 
 def _check_times(claims: Json, issuer: IssuerSettings, now: float) -> float:

@@ -59,8 +59,6 @@ class Connection(BaseProtocol):
         "peer",
     )
 
-    _loop: asyncio.AbstractEventLoop
-
     def __init__(self, server: "GateServer") -> None:
         super().__init__(server.loop)
         self._parser = new_parser(self, server.loop)
@@ -126,7 +124,7 @@ class Connection(BaseProtocol):
         assert self.transport is not None
         limits = self._server.limits
         owed = self.transport.get_write_buffer_size()
-        self.deadline = self._server.now + min(limits.write, limits.grace + owed / limits.min_rate)
+        self.deadline = self._server.now + min(limits.write, limits.grace + owed / max(1, limits.min_rate))
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -206,7 +204,8 @@ class Connection(BaseProtocol):
     async def _serve(self, message: RawRequestMessage, content: StreamReader) -> None:
         request = Request(self._server.ids.take(32), message, content, self)
         response = await self._respond(request)
-        if self.transport is None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
             return
         close = (
             response.close
@@ -218,7 +217,7 @@ class Connection(BaseProtocol):
         )
         date = self._server.date.now()
         with_body = message.method != "HEAD"
-        self.transport.write(response.encode(request.id, date, close=close, with_body=with_body))
+        transport.write(response.encode(request.id, date, close=close, with_body=with_body))
         self._answered = True
         if self._paused:
             await self._drain_helper()
@@ -277,14 +276,15 @@ class Connection(BaseProtocol):
 
     def send_continue(self) -> None:
         """Ask for a body."""
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # -- the end of it
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer something that is not a request, and end the connection."""
-        assert self.transport is not None
+        if self.transport is None or self.transport.is_closing():
+            return
         self._server.refused[refusal.kind.name] += 1
         request_id = self._server.ids.take(32)
         response = problem_response(refusal, request_id)
@@ -293,10 +293,11 @@ class Connection(BaseProtocol):
 
     def _finish(self, *, gently: bool = False) -> None:
         """Close; gently where a client may still be sending, whose answer a plain close would destroy."""
-        assert self.transport is not None
         self._closing = self._deaf = True
         self._queue.clear()
         self.deadline = self._server.now + self._server.limits.linger
+        if self.transport is None or self.transport.is_closing():
+            return
         if not gently:
             self.transport.close()
             return

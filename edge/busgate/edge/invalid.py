@@ -57,9 +57,7 @@ _FIXED_WORDS = frozenset(
 """Error types whose free text is one of a few fixed sentences."""
 
 
-def errors_of(
-    error: ValidationError, body: Any, parameters: Mapping[str, dict[str, str]]
-) -> list[dict[str, str]]:
+def errors_of(error: ValidationError, body: Any, parameters: Mapping[str, dict[str, str]]) -> list[dict[str, str]]:
     """List what a validation found, at most ERRORS_LIMIT.
 
     Args:

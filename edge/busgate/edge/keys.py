@@ -54,8 +54,7 @@ class KeySet:
         if len(self._named) + len(unnamed) != len(self._keys):
             raise UnfitKeyError("two keys have one kid")
         self._unnamed = {
-            algorithm: [key for key in unnamed if key.algorithm == algorithm]
-            for algorithm in get_args(Algorithm)
+            algorithm: [key for key in unnamed if key.algorithm == algorithm] for algorithm in get_args(Algorithm)
         }
         if any(len(keys) > UNNAMED_LIMIT for keys in self._unnamed.values()):
             raise UnfitKeyError(f"more than {UNNAMED_LIMIT} keys of one algorithm have no kid; name them")

@@ -8,6 +8,7 @@ import dataclasses
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 
 from busgate.bus import Bus
 
@@ -100,16 +101,19 @@ class EdgeMetrics:
         self._calls = calls
         self._lines = lines
 
-    def render(self) -> str:
-        """All metrics now."""
+    def render(self) -> Iterator[str]:
+        """All metrics now, in pieces: other work may be done in between, for ten thousand topics are 40 MB."""
         self._recorder.flush()
-        return "".join([*self._of_requests(), *self._of_connections(), *self._of_topics(), *self._of_bus()])
+        yield from self._of_requests()
+        yield from self._of_connections()
+        yield from self._of_topics()
+        yield from self._of_bus()
 
     def _of_requests(self) -> Iterator[str]:
         calls = self._calls
         names = ("topic", "method", "status", "outcome", "failure")
         requests = (
-            (_labels(**dict(zip(names, key, strict=True))), count) for key, count in calls.requests.items()
+            (_labels(**dict(zip(names, key, strict=True))), count) for key, count in list(calls.requests.items())
         )
         yield from _family("requests_total", "Requests that were answered.", requests)
         yield from _histograms("request_duration_seconds", "From a request to its answer.", calls.total)
@@ -117,13 +121,11 @@ class EdgeMetrics:
         yield from _histograms("handler_duration_seconds", "Ran in the handler of a service.", calls.ran)
         if self._lines is not None:
             dropped = self._lines.dropped
-            yield from _one(
-                "records_dropped_total", "Lines of records that the stream did not take.", dropped
-            )
+            yield from _one("records_dropped_total", "Lines of records that the stream did not take.", dropped)
 
     def _of_connections(self) -> Iterator[str]:
         server = self._server
-        refused = ((_labels(failure=kind), count) for kind, count in server.refused.items())
+        refused = ((_labels(failure=kind), count) for kind, count in list(server.refused.items()))
         yield from _one("connections", "Client connections that are open.", len(server))
         yield from _family(
             "refused_total", "Connections ended because of what was no whole request, or too many.", refused
@@ -176,14 +178,17 @@ def _family(name: str, text: str, samples: Samples) -> Iterator[str]:
 
 def _histograms(name: str, text: str, topics: Mapping[str, Histogram]) -> Iterator[str]:
     yield f"# HELP busgate_{name} {text}\n# TYPE busgate_{name} histogram\n"
-    for topic, histogram in topics.items():
+    for topic, histogram in list(topics.items()):
         labels = _labels(topic=topic)
-        total = 0
-        for bound, count in zip(_LE, histogram.counts, strict=True):
-            total += count
-            yield f'busgate_{name}_bucket{{{labels},le="{bound}"}} {total}\n'
-        yield f"busgate_{name}_sum{{{labels}}} {histogram.sum_ms / 1000!r}\n"
-        yield f"busgate_{name}_count{{{labels}}} {total}\n"
+        totals = list(accumulate(histogram.counts))
+        buckets = "".join(
+            f'busgate_{name}_bucket{{{labels},le="{bound}"}} {total}\n'
+            for bound, total in zip(_LE, totals, strict=True)
+        )
+        yield (
+            f"{buckets}busgate_{name}_sum{{{labels}}} {histogram.sum_ms / 1000!r}\n"
+            f"busgate_{name}_count{{{labels}}} {totals[-1]}\n"
+        )
 
 
 def _number(value: float) -> str:

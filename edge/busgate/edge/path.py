@@ -134,7 +134,7 @@ def _validate(call: Call[Any, Any]) -> Step:
 
         def values(name: str) -> tuple[str, ...]:
             value = head.headers.get(name.lower().encode())
-            return () if value is None else (value.decode("latin-1"),)
+            return () if value is None else (value.decode("utf-8", "surrogateescape"),)  # binding refuses the rest
 
         exchange.message = bind(exchange.body, variables=exchange.variables, query=head.query, headers=values)
 

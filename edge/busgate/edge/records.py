@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Literal
+from typing import Literal, cast
 
 from .line_writer import WHOLE, LineWriter
 
@@ -112,10 +112,7 @@ class RecordLines:
     def take(self, batch: Batch) -> None:
         """Write these records soon, if the stream takes them."""
         epoch = time.time() - self._loop.time()  # anew each time: the wall clock may have been set
-        if self._text:
-            lines = text_lines(batch, epoch, colour=self._writer.terminal)
-        else:
-            lines = json_lines(batch, epoch)
+        lines = text_lines(batch, epoch, colour=self._writer.terminal) if self._text else json_lines(batch, epoch)
         self._writer.write("".join(lines).encode("ascii"))
 
 
@@ -137,9 +134,7 @@ def json_lines(batch: Batch, epoch: float) -> Iterator[str]:
 
 
 def _json_line(record: Record, now: tuple[str, int]) -> str:
-    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, caller = (
-        record
-    )
+    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, caller = record
     return _JSON % (
         now[0],
         now[1],
@@ -160,9 +155,9 @@ def _json_line(record: Record, now: tuple[str, int]) -> str:
 
 def _cut(record: Record) -> Record:
     """The record with less of what others said; what contracts say stays whole."""
-    _, total_ms, method, path, topic, service, *rest, caller = record
-    cut = (record[0], total_ms, method, path[:CUT], topic, service[:CUT], *rest, caller[:CUT])
-    return cut  # type: ignore[return-value]  # noqa: RET504 - the same types in the same places
+    started, total_ms, method, path, topic, service, *rest, caller = record
+    cut = (started, total_ms, method, path[:CUT], topic, service[:CUT], *rest, caller[:CUT])
+    return cast(Record, cut)
 
 
 # -- text
@@ -181,9 +176,10 @@ def text_lines(batch: Batch, epoch: float, *, colour: bool) -> Iterator[str]:
 def _text_line(record: Record, now: tuple[str, int], *, colour: bool) -> str:
     _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, _, _ = record
     mark, dim, end = (_status_colour(status), _DIM, _PLAIN) if colour else ("", "", "")
+    request = f"{_safe(method)} {_safe(path[:CUT])}"
     why = f"  {mark}{_safe(failure)} ({_safe(outcome)}){end}" if failure else ""
     return (
-        f"{dim}{now[0]}.{now[1]:03d}{end}  {_safe(method) + ' ' + _safe(path[:CUT]):<20}  {mark}{status}{end}  "
+        f"{dim}{now[0]}.{now[1]:03d}{end}  {request:<20}  {mark}{status}{end}  "
         f"{_safe(topic) or '-':<22}  {_safe(service[:CUT]) or '-':<8}  total {_duration(total_ms)}  "
         f"queue {_duration(queue_ms)}  run {_duration(ran_ms)}{why}\n"
     )

@@ -23,9 +23,7 @@ EXPECTATION_FAILED = _refused("expectation-failed", 417, "This expectation is no
 MISDIRECTED = _refused("misdirected-request", 421, "This host is not served here")
 INVALID = _refused("invalid-request", 422, "The request does not match the contract")
 HEADERS_TOO_LARGE = _refused("headers-too-large", 431, "The headers are too large")
-TOO_MANY_CONNECTIONS = FailureKind(
-    "too-many-connections", 503, "not_executed", "Too many connections", "edge"
-)
+TOO_MANY_CONNECTIONS = FailureKind("too-many-connections", 503, "not_executed", "Too many connections", "edge")
 INTERNAL = FailureKind("internal-error", 500, "unknown", "The gateway failed", "edge")
 NOT_IMPLEMENTED = _refused("not-implemented", 501, "This transfer coding is not understood")
 VERSION_NOT_SUPPORTED = _refused("http-version-not-supported", 505, "HTTP/1.1 is spoken here")

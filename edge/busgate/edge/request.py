@@ -27,9 +27,7 @@ class Request:
 
     __slots__ = ("content", "id", "message", "origin")
 
-    def __init__(
-        self, request_id: bytes, message: RawRequestMessage, content: StreamReader, origin: Origin
-    ) -> None:
+    def __init__(self, request_id: bytes, message: RawRequestMessage, content: StreamReader, origin: Origin) -> None:
         self.id = request_id
         self.message = message
         self.content = content

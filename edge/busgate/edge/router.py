@@ -71,9 +71,7 @@ class Router(Generic[T]):
     def allowed(self, path: str) -> list[str]:
         """The methods that this path is served with, HEAD included; empty when there is no such path."""
         methods = [
-            method
-            for method in self._trees
-            if (method, path) in self._static or self._match(method, path) is not None
+            method for method in self._trees if (method, path) in self._static or self._match(method, path) is not None
         ]
         if "GET" in methods:
             methods.append("HEAD")

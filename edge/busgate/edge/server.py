@@ -66,9 +66,7 @@ class GateServer:
         """Open connections."""
         return len(self._connections)
 
-    async def listen(
-        self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, backlog: int = 1024
-    ) -> None:
+    async def listen(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, backlog: int = 1024) -> None:
         """Accept connections from a bound socket."""
         timeout = self.limits.first_byte if tls else None
         listener = await self.loop.create_server(
@@ -143,7 +141,7 @@ class GateServer:
         self._sweep = self.loop.call_later(delay, self._look_at_clocks) if self._connections else None
 
     def _end_overdue(self, now: float) -> int:
-        """Judge those that are late, a bounded number in one turn of the loop: good clients wait for the rest."""
+        """Judge who is late, a bounded number in one turn of the loop, so that good clients need not wait."""
         late = [connection for connection in self._connections if connection.deadline <= now][:_AT_ONCE]
         for connection in late:
             connection.overdue(now)

@@ -33,9 +33,7 @@ def _modules(names: tuple[str, ...]) -> tuple[str, ...]:
 def _authorities(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if not _AUTHORITY.fullmatch(name):
-            raise ValueError(
-                f"{name!r} is not a host in lower case with or without a port, like api.shop.example"
-            )
+            raise ValueError(f"{name!r} is not a host in lower case with or without a port, like api.shop.example")
     return names
 
 
@@ -130,9 +128,7 @@ class EdgeSettings(Table):
             if self.host == self.admin.host and self.port in ports:
                 raise ValueError("edge and edge.admin cannot listen on one port")
             if ports[-1] > LAST_PORT:
-                raise ValueError(
-                    f"edge.admin needs {len(ports)} ports from {ports[0]}; the last is {LAST_PORT}"
-                )
+                raise ValueError(f"edge.admin needs {len(ports)} ports from {ports[0]}; the last is {LAST_PORT}")
         return self
 
 

@@ -38,18 +38,14 @@ def overrides(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _common(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--config", metavar="FILE", help="configuration (default: busgate.toml if it is there)"
-    )
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: busgate.toml if it is there)")
     parser.add_argument("--bus", dest="bus.url", metavar="URL", help="amqp://user:password@host:port/vhost")
 
 
 def _process(parser: ArgumentParser, table: str) -> None:
     _common(parser)
     parser.add_argument("--processes", dest=f"{table}.processes", metavar="N", help="how many processes")
-    parser.add_argument(
-        "--log-level", dest="log.level", metavar="LEVEL", help="debug, info, warning or error"
-    )
+    parser.add_argument("--log-level", dest="log.level", metavar="LEVEL", help="debug, info, warning or error")
     parser.add_argument("--log-format", dest="log.format", metavar="FORMAT", help="auto, text or json")
     parser.add_argument("--child", help=SUPPRESS)  # how a supervisor says what a process inherits
 
@@ -95,15 +91,11 @@ def _topology(parser: ArgumentParser) -> None:
 
 def _openapi(parser: ArgumentParser) -> None:
     _contracts(parser)
-    parser.add_argument(
-        "--config", metavar="FILE", help="configuration (default: busgate.toml if it is there)"
-    )
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: busgate.toml if it is there)")
     parser.add_argument("--title", default="API", help="title of the document")
     parser.add_argument("--api-version", default="1", metavar="VERSION", help="version of the API")
 
 
 def _demo(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--bus", metavar="URL", help="run on this RabbitMQ, each part in a process of its own"
-    )
+    parser.add_argument("--bus", metavar="URL", help="run on this RabbitMQ, each part in a process of its own")
     parser.add_argument("--port", type=int, help="port to listen on (default: 8080, or the next free one)")

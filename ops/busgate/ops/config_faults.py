@@ -90,11 +90,7 @@ def _unknown(path: tuple[str | int, ...], model: type[BaseModel]) -> str:
 
 
 def _range(field: FieldInfo | None) -> str | None:
-    if (
-        field is None
-        or not isinstance(field.annotation, type)
-        or not issubclass(field.annotation, int | float)
-    ):
+    if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, int | float):
         return None
     low = high = separator = None
     for rule in field.metadata:

@@ -59,9 +59,7 @@ def _place(error: Exception) -> str:
 
 def _is_of_the_author(frame: FrameSummary) -> bool:
     """Whether a frame is in the module that was to be imported, or in what it calls of its author's."""
-    foreign = (
-        frame.filename.startswith("<") or "site-packages" in frame.filename or "importlib" in frame.filename
-    )
+    foreign = frame.filename.startswith("<") or "site-packages" in frame.filename or "importlib" in frame.filename
     return not foreign and not any(part in frame.filename for part in _OURS)
 
 

@@ -29,15 +29,12 @@ def bind(host: str, port: int, *, name: str, count: int = 1) -> list[socket.sock
     family, address = _resolve(host, port, name)
     with ExitStack() as opened:
         try:
-            if (
-                count > 1
-            ):  # whoever shares a port by SO_REUSEPORT hides that it is taken: ask without it first
+            if count > 1:  # whoever shares a port by SO_REUSEPORT hides that it is taken: ask without it first
                 with _bound(family, address, shared=False) as probe:
                     address = probe.getsockname()
             sockets = [opened.enter_context(_bound(family, address, shared=count > 1)) for _ in range(count)]
         except OSError as error:
-            reason = _REASONS.get(error.errno or 0, f"cannot be used: {error.strerror}")
-            raise CommandError([f"{name}: {show(address)} {reason}"]) from error
+            raise refusal(error, address, name=name) from error
         opened.pop_all()
     return sockets
 
@@ -55,6 +52,12 @@ def bind_free(host: str, ports: range, *, name: str) -> socket.socket:
             if not _is_taken(error):
                 raise
     raise CommandError([f"{name}: {host} has no free port from {ports[0]} to {ports[-1]}"])
+
+
+def refusal(error: OSError, address: tuple[object, ...], *, name: str) -> CommandError:
+    """Why an address cannot be had, for the operator."""
+    reason = _REASONS.get(error.errno or 0, f"cannot be used: {error.strerror}")
+    return CommandError([f"{name}: {show(address)} {reason}"])
 
 
 def show(address: tuple[object, ...]) -> str:

@@ -76,9 +76,7 @@ def broker_addresses(settings: BusSettings) -> list[Address]:
         CommandError: there is none to share, or a TLS file does not hold what it should.
     """
     if settings.embedded:
-        raise CommandError(
-            ["bus.url: memory:// lives inside one process; this command needs a RabbitMQ: amqp://..."]
-        )
+        raise CommandError(["bus.url: memory:// lives inside one process; this command needs a RabbitMQ: amqp://..."])
     try:
         return settings.addresses()
     except OSError as error:
@@ -87,9 +85,7 @@ def broker_addresses(settings: BusSettings) -> list[Address]:
 
 def new_bus(settings: BusSettings) -> Bus:
     """The bus of a process on RabbitMQ, not started yet. Raises CommandError as `broker_addresses`."""
-    broker = RabbitBroker(
-        broker_addresses(settings), kind=settings.exchange_kind, heartbeat=settings.heartbeat
-    )
+    broker = RabbitBroker(broker_addresses(settings), kind=settings.exchange_kind, heartbeat=settings.heartbeat)
     return Bus(broker, name=process_name(settings), max_waiting=settings.max_waiting)
 
 

@@ -114,9 +114,7 @@ class Supervisor:
             if stopped.done() or (serves.done() and serves.result()):
                 return 0
             if not serves.done():
-                log.error(
-                    "a process does not get ready; it is killed", process=program.name, seconds=READY_WAIT
-                )
+                log.error("a process does not get ready; it is killed", process=program.name, seconds=READY_WAIT)
                 running.kill()
             return max(await running.process.wait(), CUT)  # negative when a signal ended it
         finally:

@@ -48,9 +48,7 @@ class Calls:
     def call_blocking(self, contract: Call[RequestT, ReplyT], request: RequestT, parent: Delivery) -> ReplyT:
         """The same from a thread; see Context.call_blocking."""
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - get_running_loop without the exception
-            raise RuntimeError(
-                "call_blocking would block the event loop; use `await context.call(...)` in async def"
-            )
+            raise RuntimeError("call_blocking would block the event loop; use `await context.call(...)` in async def")
         return asyncio.run_coroutine_threadsafe(self.call(contract, request, parent), self._loop).result()
 
     def _to(self, contract: Call[Any, Any]) -> "_Outgoing[Any, Any]":

@@ -31,9 +31,7 @@ def _load(reference: str) -> Service:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise ServiceError(
-            f"{reference}: cannot import {module_name}: {type(error).__name__}: {error}"
-        ) from error
+        raise ServiceError(f"{reference}: cannot import {module_name}: {type(error).__name__}: {error}") from error
     service = getattr(module, name, None)
     if isinstance(service, Service):
         return service

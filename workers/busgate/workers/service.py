@@ -49,9 +49,7 @@ class Registration(Generic[RequestT, ReplyT]):
         self, function: Callable[[RequestT, Context], Coroutine[Any, Any, ReplyT]]
     ) -> Callable[[RequestT, Context], Coroutine[Any, Any, ReplyT]]: ...
     @overload
-    def __call__(
-        self, function: Callable[[RequestT, Context], ReplyT]
-    ) -> Callable[[RequestT, Context], ReplyT]: ...
+    def __call__(self, function: Callable[[RequestT, Context], ReplyT]) -> Callable[[RequestT, Context], ReplyT]: ...
     def __call__(self, function: Callable[[RequestT, Context], Any]) -> Callable[[RequestT, Context], Any]:
         self._register(function)
         return function

@@ -16,7 +16,7 @@ from busgate.bus.embedded import EmbeddedBroker
 from busgate.contracts import Catalog
 from busgate.ops.config import load
 from busgate.ops.demo_shop import CONTRACTS, SERVICES, Signer, banner, open_shop
-from busgate.ops.edge_process import serve_edge
+from busgate.ops.edge_process import Place, serve_edge
 from busgate.ops.edge_settings import Settings
 from busgate.ops.listeners import bind, bind_free, show
 from busgate.ops.loading import broker_addresses, read_catalog, read_services
@@ -28,16 +28,16 @@ from busgate.ops.worker_process import serve_services
 from busgate.workers import Service
 
 HOST = "127.0.0.1"
-PORTS = range(8080, 8180)
+PORTS, ADMIN_PORTS = range(8080, 8180), range(8081, 8180)
 GRACE = 5.0
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the shop. Takes no busgate.toml: what stands there is for somebody's own gateway."""
     signer = Signer()
-    settings = _settings(options, signer)
-    configure(settings.log)
     with open_shop() as folder, _listener(options.port) as public:
+        settings = _settings(options, signer)
+        configure(settings.log)
         catalog = read_catalog(settings.edge.contracts)
         text = banner(f"http://{show(public.getsockname())}", signer.token(catalog))
         ready = partial(print, text, flush=True)
@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
 def _settings(options: argparse.Namespace, signer: Signer) -> Settings:
     overrides: dict[str, object] = {
         "bus.url": options.bus or "memory://",
+        "edge.admin.port": _free_admin_port(),
         "edge.contracts": [CONTRACTS],
         "edge.drain_grace": GRACE,
         "edge.jwt": [signer.issuer],
@@ -62,22 +63,25 @@ def _settings(options: argparse.Namespace, signer: Signer) -> Settings:
     return load(Settings, None, environ=os.environ, overrides=overrides)
 
 
+def _free_admin_port() -> int:
+    with bind_free(HOST, ADMIN_PORTS, name="admin port") as probe:
+        return int(probe.getsockname()[1])
+
+
 def _listener(port: int | None) -> socket.socket:
     if port is None:
         return bind_free(HOST, PORTS, name="port")
     return bind(HOST, port, name="port")[0]
 
 
-def _in_one_process(
-    settings: Settings, catalog: Catalog, public: socket.socket, ready: Callable[[], None]
-) -> int:
+def _in_one_process(settings: Settings, catalog: Catalog, public: socket.socket, ready: Callable[[], None]) -> int:
     services = read_services(settings.worker.services)
 
     async def work(stop: asyncio.Event) -> int:
         broker = EmbeddedBroker()
         bus = Bus(broker, name="edge", max_waiting=settings.bus.max_waiting)
         async with _Workers(settings, services, broker):
-            return await serve_edge(settings, catalog, bus, public=public, stop=stop, ready=on_ready)
+            return await serve_edge(settings, catalog, bus, place=Place(public), stop=stop, ready=on_ready)
 
     def on_ready() -> None:
         settle()
@@ -113,6 +117,7 @@ def _programs(settings: Settings, signer: Signer, *, public: socket.socket, fold
     """Edge and workers as processes of their own. What is secret goes to them by the environment."""
     environ = {
         "BUSGATE_BUS__URL": json.dumps([url.get_secret_value() for url in settings.bus.url]),
+        "BUSGATE_EDGE__ADMIN__PORT": str(settings.edge.admin.port),
         "BUSGATE_EDGE__DRAIN_GRACE": str(GRACE),
         "BUSGATE_EDGE__JWT": json.dumps([signer.issuer]),
         "BUSGATE_LOG__FORMAT": settings.log.format,

@@ -8,7 +8,7 @@ import uvloop
 from busgate.contracts import Catalog
 from busgate.edge.settings import faults_with
 from busgate.ops.child import Child
-from busgate.ops.edge_process import serve_edge
+from busgate.ops.edge_process import Place, serve_edge
 from busgate.ops.edge_settings import EdgeProcess
 from busgate.ops.faults import CommandError
 from busgate.ops.listeners import bind
@@ -23,9 +23,7 @@ def run(options: argparse.Namespace) -> int:
     settings = read_settings(EdgeProcess, options)
     configure(settings.log)
     if not settings.edge.contracts:
-        raise CommandError(
-            ["edge.contracts: no contract to serve; name a module: busgate edge shop.contracts"]
-        )
+        raise CommandError(["edge.contracts: no contract to serve; name a module: busgate edge shop.contracts"])
     if options.child:
         return _serve(settings, Child.inherited(options.child))
     if settings.edge.processes > 1:
@@ -44,9 +42,10 @@ def _serve(settings: EdgeProcess, child: Child | None) -> int:
     if child is not None:
         child.follow(settings.edge.drain_grace)
     catalog = _catalog(settings)
-    public = (
-        child.listeners[0] if child else bind(settings.edge.host, settings.edge.port, name="edge.port")[0]
-    )
+    if child is not None:
+        place = Place(child.listeners[0], child.number)
+    else:
+        place = Place(bind(settings.edge.host, settings.edge.port, name="edge.port")[0])
 
     def ready() -> None:
         settle()
@@ -55,7 +54,7 @@ def _serve(settings: EdgeProcess, child: Child | None) -> int:
 
     async def work(stop: asyncio.Event) -> int:
         bus = new_bus(settings.bus)
-        return await serve_edge(settings, catalog, bus, public=public, stop=stop, ready=ready)
+        return await serve_edge(settings, catalog, bus, place=place, stop=stop, ready=ready)
 
     return uvloop.run(until_stopped(work))
 

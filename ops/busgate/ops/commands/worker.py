@@ -20,9 +20,7 @@ def run(options: argparse.Namespace) -> int:
     settings = read_settings(WorkerProcess, options)
     configure(settings.log)
     if not settings.worker.services:
-        raise CommandError(
-            ["worker.services: no service to run; name one: busgate worker shop.services:orders"]
-        )
+        raise CommandError(["worker.services: no service to run; name one: busgate worker shop.services:orders"])
     child = Child.inherited(options.child) if options.child else None
     if child is None and settings.worker.processes > 1:
         return _supervise(settings, options.argv)
