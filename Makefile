@@ -1,16 +1,16 @@
 # The commands of this project, the same by hand and in CI. All they need is git, make and Python >= 3.11 with venv.
-.PHONY: help demo test check format bench
+.PHONY: help demo test check format bench bench-serve
 ARGS ?=
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: .venv/.edge ## the example shop; BUS=amqp://user:password@host/vhost runs it on that RabbitMQ
 	@.venv/bin/busgate demo $(if $(BUS),--bus '$(BUS)') $(ARGS)
 
-test: .venv/.dev ## all tests on the checkout, then all but the slow ones on the built wheel; ARGS="-k lane"
+test: .venv/.dev ## all tests on the checkout, then all but the slow ones on the built wheel; ARGS="-k lane": a few, no wheel
 	.venv/bin/pytest $(ARGS)
-	scripts/test-wheel -m 'not slow' $(ARGS)
+	$(if $(ARGS),,scripts/test-wheel -m 'not slow')
 
 check: .venv/.dev ## lint, format, types, import layers
 	.venv/bin/ruff check
@@ -22,8 +22,11 @@ format: .venv/.dev ## put the code into the form that check wants
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: .venv/.dev ## rates, latencies, CPU and memory; never part of the tests
-	.venv/bin/python bench/run.py $(ARGS)
+bench: .venv/.dev ## rates, times, CPU and memory, never part of the tests; ONLY="rate overload", BUS=amqp://...
+	@.venv/bin/python -m bench.run $(ONLY) $(if $(BUS),--bus '$(BUS)') $(ARGS)
+
+bench-serve: .venv/.dev ## the echo of the benchmark and a token, to be measured by others; BUS=amqp://... PORT=8090
+	@.venv/bin/python -m bench.serve --bus '$(BUS)' $(if $(PORT),--port '$(PORT)') $(ARGS)
 
 .venv/.edge .venv/.dev: .venv/.%: pyproject.toml
 	@scripts/set-up $*

@@ -106,7 +106,7 @@ class Gate:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(PATIENCE):
-            while not condition():  # noqa: ASYNC110 - what is waited for is not ours to signal
+            while not condition():
                 await asyncio.sleep(0.001)
 
     async def until_connections(self, count: int) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound  # type: igno
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from support.broker import Broker, BrokerError, RabbitNode, free_ports
+from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode, free_ports
 from support.management import Management
 from support.reaper import Reaper
 
@@ -23,14 +24,27 @@ ENGINE_LIMIT = 5
 
 REMOVE = "import sys, docker; docker.from_env().containers.get(sys.argv[1]).remove(force=True, v=True)"
 
+SETTINGS = f"-rabbit collect_statistics_interval 500 -rabbit max_message_size {MAX_MESSAGE_SIZE}"
+
 
 def wanted_image() -> str:
     """The image of the environment's RABBITMQ_IMAGE, empty for no container at all."""
     return os.environ.get("RABBITMQ_IMAGE", DEFAULT_IMAGE)
 
 
+def _engine_listens() -> bool:
+    """Asked first because docker's own client leaks a socket where none listens."""
+    kind, _, path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    if kind != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 def have_image(image: str, say: Callable[[str], None]) -> bool:
     """Whether an engine answers and has the image, after at most two minutes of pulling it."""
+    if not _engine_listens():
+        return False
     try:
         with contextlib.closing(docker.from_env(timeout=ENGINE_LIMIT)) as engine:
             engine.images.get(image)
@@ -73,7 +87,7 @@ class ContainerNode(RabbitNode):
             .with_bind_ports(15672, management)
             .with_env("RABBITMQ_DEFAULT_USER", "test")
             .with_env("RABBITMQ_DEFAULT_PASS", password)
-            .with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-rabbit collect_statistics_interval 500")
+            .with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", SETTINGS)
         )
         self._reaper: Reaper | None = None
         host = self._container.get_docker_client().host().replace("localhost", "127.0.0.1")

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from support.broker import Broker, BrokerError, RabbitNode, free_ports
+from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode, free_ports
 from support.management import Management
 from support.reaper import Reaper
 
@@ -25,6 +25,7 @@ default_user = test
 default_pass = {password}
 collect_statistics_interval = 500
 disk_free_limit.absolute = 1MB
+max_message_size = {max_message_size}
 log.console = false
 log.file = broker.log
 """
@@ -66,7 +67,11 @@ class PrivateNode(RabbitNode):
         self.broker = Broker(
             f"test:{password}@{HOST}:{amqp}", Management(f"http://{HOST}:{management}", "test", password)
         )
-        self._write_files(CONFIG.format(host=HOST, amqp=amqp, management=management, password=password))
+        self._write_files(
+            CONFIG.format(
+                host=HOST, amqp=amqp, management=management, password=password, max_message_size=MAX_MESSAGE_SIZE
+            )
+        )
         self._environment = self._build_environment(distribution, epmd)
         # RabbitMQ would start one as a daemon that outlives it.
         self._epmd = self._spawn(find_epmd(), "-port", str(epmd), "-address", HOST)

@@ -11,6 +11,7 @@ from busgate.bus import Bus, BusError
 from busgate.bus.embedded import EmbeddedBroker
 from busgate.contracts import Call, Nothing, http
 from busgate.workers import Context, Service, ServiceError, load_services, run_worker
+from busgate.workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from workers.conftest import House, Until
@@ -85,7 +86,9 @@ async def test_a_worker_says_once_what_it_serves_and_ends_with_0() -> None:
 async def test_a_worker_that_is_stopped_finishes_what_it_runs(house: "House", until: "Until") -> None:
     stop, started, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
     worker = asyncio.create_task(
-        run_worker([waiting(go_on, started)], Bus(house.broker, name="worker"), stop=stop, grace=5)
+        run_worker(
+            [waiting(go_on, started)], Bus(house.broker, name="worker"), stop=stop, settings=WorkerSettings(grace=5)
+        )
     )
     call = asyncio.create_task(house.send_when_served(wait))
     await started.wait()
@@ -113,7 +116,9 @@ async def test_a_drained_worker_can_still_make_nested_calls(house: "House", unti
         return request
 
     await house.work(back)
-    worker = asyncio.create_task(run_worker([front], Bus(house.broker, name="front"), stop=stop, grace=5))
+    worker = asyncio.create_task(
+        run_worker([front], Bus(house.broker, name="front"), stop=stop, settings=WorkerSettings(grace=5))
+    )
     call = asyncio.create_task(house.send_when_served(wait))
     await started.wait()
     stop.set()
@@ -127,7 +132,12 @@ async def test_a_drained_worker_can_still_make_nested_calls(house: "House", unti
 async def test_a_worker_that_cannot_finish_in_time_says_so_and_ends_with_1(house: "House") -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     worker = asyncio.create_task(
-        run_worker([waiting(asyncio.Event(), started)], Bus(house.broker, name="worker"), stop=stop, grace=0.05)
+        run_worker(
+            [waiting(asyncio.Event(), started)],
+            Bus(house.broker, name="worker"),
+            stop=stop,
+            settings=WorkerSettings(grace=0.05),
+        )
     )
     call = asyncio.create_task(house.send_when_served(wait))
     await started.wait()

@@ -16,6 +16,7 @@ from .consumer import Consumer, Consumers, Handle
 from .counters import Counters
 from .link import Broker, BusError, Link, LinkEvents
 from .requester import Endpoint, Requester
+from .wire import REPLY_QUEUE_PREFIX, is_reply_queue
 
 log = structlog.stdlib.get_logger("busgate.bus")
 
@@ -36,6 +37,8 @@ class Bus:
     """
 
     def __init__(self, broker: Broker, *, name: str, max_waiting: int = MAX_WAITING) -> None:
+        if not is_reply_queue(f"{REPLY_QUEUE_PREFIX}{name}".encode()) or len(name) > 100:
+            raise ValueError(f"{name!r} cannot name a bus: no worker would answer to its reply queue")
         self.name = name
         self.counters = Counters()
         self.requester = Requester(max_waiting=max_waiting, counters=self.counters)
@@ -100,8 +103,9 @@ class Bus:
         return await self.consumers.drain(grace)
 
     async def close(self) -> None:
-        """Say goodbye to the broker, in bounded time. What still waits is answered as lost."""
+        """Say goodbye to the broker, in bounded time. What still waits is answered as lost, what still runs is cut."""
         self._closed = True
+        self.consumers.cut()
         tasks = [task for task in (self._keeper, *self._tasks) if task is not None]
         for task in tasks:
             task.cancel()
@@ -134,7 +138,8 @@ class Bus:
                 self._error = error
                 if error.permanent and self.counters.generations == 0:
                     return
-                log.warning("no connection to the broker", error=str(error))
+                # who starts the bus hears the last error as an exception, and need not read it ten times before
+                (log.warning if self.generation else log.debug)("no connection to the broker", error=str(error))
             else:
                 pause = FIRST_PAUSE
                 await self._watch(link)
@@ -269,6 +274,8 @@ class Bus:
             while await self._broker.consumers(endpoint.topic) == 0:
                 endpoint.unserved = True
                 await asyncio.sleep(PROBE_EVERY)
+            endpoint.unserved = False
+            await asyncio.sleep(PROBE_EVERY)  # under overload many calls time out; each look costs a connection
         except BusError as error:
             log.warning("cannot look at a queue", queue=endpoint.topic, error=str(error))
         finally:

@@ -148,6 +148,10 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write now what would leave at the end of this turn: worth it where nothing else is on its way."""
         self.before_flush(self._out)
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
@@ -261,7 +265,7 @@ class Connection(asyncio.Protocol):
             raise FrameError("a method that cannot be read") from error
         if isinstance(method, amqp.Connection.Close):
             self.send(0, amqp.Connection.CloseOk())
-            self._flush()
+            self.flush()
             self._fail(_closed("connection", method), polite=True)
         elif isinstance(method, amqp.Channel.Close):
             self._fail(_closed("channel", method))

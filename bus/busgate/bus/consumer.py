@@ -60,6 +60,7 @@ class Delivery:
         "received_ms",
         "service",
         "started",
+        "task",
     )
 
     def __init__(
@@ -75,6 +76,7 @@ class Delivery:
         self.service = service
         self.key = message.routing_key + context.call_id
         """What duplicates are recognised by. With the topic: a client may use one id for all it does."""
+        self.task: asyncio.Task[None] | None = None
         self.answer: Answer = (b"", b"")
         self.ran_ms = 0
         self.copies: list[Delivery] = []
@@ -96,7 +98,6 @@ class Consumers:
         self._topics: dict[bytes, Consumer] = {}
         self._link: Link | None = None
         self._running: dict[bytes, Delivery] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._recent: dict[bytes, Finished] = {}
         self._older: dict[bytes, Finished] = {}
         self._recent_bytes = 0
@@ -154,10 +155,15 @@ class Consumers:
                 await self._stop_consuming()
                 await self._idle.wait()
         except TimeoutError:
-            for task in self._tasks:
-                task.cancel()
+            self.cut()
             return False
         return True
+
+    def cut(self) -> None:
+        """Cancel what still runs."""
+        for delivery in list(self._running.values()):
+            if delivery.task is not None:
+                delivery.task.cancel()
 
     async def _stop_consuming(self) -> None:
         link = self._link
@@ -202,12 +208,9 @@ class Consumers:
     def _start(self, consumer: "Consumer", delivery: Delivery) -> None:
         if sys.version_info >= (3, 12):
             task = asyncio.Task(self._run(consumer, delivery), loop=self._loop, eager_start=True)
-            if task.done():
-                return
         else:
             task = self._loop.create_task(self._run(consumer, delivery))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        delivery.task = task
 
     async def _run(self, consumer: "Consumer", delivery: Delivery) -> None:
         try:
@@ -240,6 +243,8 @@ class Consumers:
                 if copy.message.correlation_id != delivery.message.correlation_id:  # another attempt, which waits too
                     self._repeat(copy, (delivery.answer, delivery.received_ms, delivery.ran_ms))
                 link.ack(copy.message.tag)
+        if not self._running:
+            link.flush()
 
     def _repeat(self, copy: Delivery, known: Finished) -> None:
         """Answer a copy with what is known."""

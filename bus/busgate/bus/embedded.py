@@ -302,6 +302,9 @@ class EmbeddedLink:
     def ack(self, tag: int) -> None:
         self._settle(tag)
 
+    def flush(self) -> None:
+        pass  # nothing is held back
+
     def requeue(self, tag: int) -> None:
         self._settle(tag, back=True)
 

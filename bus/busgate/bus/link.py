@@ -79,6 +79,9 @@ class Link(Protocol):
     def requeue(self, tag: int) -> None:
         """Hand a delivery back, for another worker."""
 
+    def flush(self) -> None:
+        """Send now what would leave at the end of this turn of the loop. For who knows that nothing joins it."""
+
     async def consume(self, queue: str, prefetch: int) -> None:
         """Start to consume. Raises BusError where the broker refuses."""
 

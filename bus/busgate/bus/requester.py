@@ -29,6 +29,7 @@ from .admission import Admission
 from .counters import Counters
 from .link import Link
 from .wire import (
+    CONTENT_TYPE,
     MARGIN_MS,
     MAX_HOPS,
     MAX_MESSAGE,
@@ -177,6 +178,8 @@ class Requester:
         self._waiting[correlation_id] = waiting
         self._watch(waiting, now + budget)
         endpoint.admission.waiting += 1
+        if len(self._waiting) == 1:
+            link.flush()
         return waiting
 
     def _refusal(self, link: Link | None) -> CallFailed:
@@ -224,7 +227,7 @@ class Requester:
         ran_ms = headers["ran"]
         queued_ms = took_ms - ran_ms
         self._look_at_clock(headers["received"], took_ms)
-        waiting.endpoint.admission.replied(now, queued_ms / 1000)
+        waiting.endpoint.admission.replied(now, queued_ms / 1000, ran_ms / 1000)
         waiting.set_result(Reply(message, headers["service"], ran_ms, queued_ms))
 
     def _look_at_clock(self, received_ms: int, took_ms: float) -> None:
@@ -318,8 +321,8 @@ def _fault(reply: Message) -> str | None:
     headers = reply.headers
     if headers.get("wire") != VERSION:
         return f"the reply is not of wire version {VERSION}"
-    if reply.type not in (TYPE_REPLY, TYPE_PROBLEM):
-        return "the reply is neither of type reply nor problem"
+    if reply.type not in (TYPE_REPLY, TYPE_PROBLEM) or reply.content_type != CONTENT_TYPE:
+        return "the reply is not of type reply or problem with content type application/json"
     if type(headers.get("service")) is not str or type(headers.get("received")) is not int:
         return "the reply lacks its headers service and received"
     ran = headers.get("ran")

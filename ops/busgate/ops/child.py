@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,14 +31,16 @@ class Child:
 
     def ready(self) -> None:
         """Tell the supervisor that this process serves."""
-        self.control.send(READY)
+        with suppress(OSError):  # it is gone: `follow` sees that too
+            self.control.send(READY)
 
     def follow(self, grace: float) -> None:
         """End when the supervisor is gone: drain; after the grace at once, even if the event loop hangs."""
         threading.Thread(target=self._follow, args=(grace,), name="supervisor watch", daemon=True).start()
 
     def _follow(self, grace: float) -> None:
-        self.control.recv(1)  # nothing is ever said: it returns when the other end closes
+        with suppress(OSError):  # a reset, when the supervisor ended before it read that we serve
+            self.control.recv(1)  # nothing is ever said: it returns when the other end closes
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace)
         os._exit(1)

@@ -20,8 +20,14 @@ _PLAIN = "\x1b[0m"
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+*#~()<>$%&;!?")
 
 
-def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
-    """Send the logs of this process to a stream (stderr) from now on."""
+def configure(settings: LogSettings, *, process: int | None = None, stream: TextIO | None = None) -> None:
+    """Send the logs of this process to a stream (stderr) from now on.
+
+    Args:
+        settings: what is worth a line, and how lines look.
+        process: which of several alike this one is; it stands in each line.
+        stream: stderr if None.
+    """
     stream = stream or sys.stderr
     text = wants_text(settings, stream)
     shared: list[Processor] = [
@@ -31,6 +37,8 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         structlog.processors.format_exc_info,
     ]
+    if process is not None:
+        shared.insert(0, _add(process=process))
     handler = logging.StreamHandler(stream)
     render: Processor = TextRenderer(colours=stream.isatty()) if text else _render_json
     handler.setFormatter(
@@ -53,6 +61,13 @@ def configure(settings: LogSettings, *, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _add(**values: object) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**event, **values}
+
+    return add
 
 
 def wants_text(settings: LogSettings, stream: TextIO) -> bool:

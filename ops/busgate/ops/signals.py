@@ -13,8 +13,11 @@ CUT = 1
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set. The handlers run even while the event loop is blocked."""
+def stop_on_signals(at_once: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set. The handlers run even while the event loop is blocked.
+
+    The second signal calls `at_once` and ends the process.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     told = False
@@ -22,6 +25,7 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         nonlocal told
         if told:
+            at_once()
             os._exit(CUT)
         told = True
         loop.call_soon_threadsafe(stop.set)
@@ -34,12 +38,14 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
             signal.signal(number, handler)
 
 
-async def until_stopped(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+async def until_stopped(
+    work: Callable[[asyncio.Event], Awaitable[int]], *, at_once: Callable[[], None] = lambda: None
+) -> int:
     """Run the work of a process, which ends when the event is set; the exit code is its result.
 
     When work was cut, the process ends here: a thread that hangs would keep it for minutes.
     """
-    with stop_on_signals() as stop:
+    with stop_on_signals(at_once) as stop:
         code = await work(stop)
     if code == CUT:
         sys.stdout.flush()

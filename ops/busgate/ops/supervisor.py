@@ -92,8 +92,15 @@ class Supervisor:
                 self._ready()
                 await self._keep(stop)
         finally:
+            if stop.is_set():
+                log.info("processes drain", count=len(self._children), grace=self._grace)
             cut = await self._stop()
         return code or (CUT if cut else 0)
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for running in self._children.values():
+            running.kill()
 
     async def _start_all(self, stop: asyncio.Event) -> int:
         """Start the first, and the others when that serves: so one fault of all is told only once."""

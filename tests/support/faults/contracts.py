@@ -23,12 +23,12 @@ class Told(BaseModel):
 
 class Order(BaseModel):
     nonce: str
-    how: Literal["crash", "decline", "improvise", "hang", "die", "lie"]
+    how: Literal["crash", "decline", "improvise", "hang", "die", "lie", "swell"]
 
 
 class Errand(BaseModel):
     nonce: str
-    to: Literal["order", "nowhere", "late"]
+    to: Literal["order", "nowhere", "late", "itself"]
 
 
 class Declined(Problem):
@@ -44,14 +44,10 @@ class Improvised(Problem):
     status = 418
 
 
-read = Call(
-    "probe.read.v1", http.get("/read/{nonce}"), request=Ask, reply=Told, scopes={SCOPE}, timeout=10
-)
+read = Call("probe.read.v1", http.get("/read/{nonce}"), request=Ask, reply=Told, scopes={SCOPE}, timeout=10)
 """May run again after a redelivery, as every GET."""
 
-write = Call(
-    "probe.write.v1", http.post("/write", status=201), request=Ask, reply=Told, scopes={SCOPE}, timeout=10
-)
+write = Call("probe.write.v1", http.post("/write", status=201), request=Ask, reply=Told, scopes={SCOPE}, timeout=10)
 """Refuses a redelivery, as every POST."""
 
 obey = Call(
@@ -68,9 +64,7 @@ nowhere = Call("probe.nowhere.v1", http.get("/nowhere/{nonce}"), request=Ask, re
 skewed = Call("probe.skewed.v1", http.post("/skewed"), request=Ask, reply=Told, scopes={SCOPE})
 """Its worker knows another version of the request."""
 
-lied = Call(
-    "probe.lied.v1", http.post("/lied"), request=Ask, reply=Told, errors=[Declined], scopes={SCOPE}, timeout=2
-)
+lied = Call("probe.lied.v1", http.post("/lied"), request=Ask, reply=Told, errors=[Declined], scopes={SCOPE}, timeout=2)
 """Served by a worker in no framework, which says what the test wants."""
 
 CATALOG = Catalog([read, write, obey, send, nowhere, skewed, lied])

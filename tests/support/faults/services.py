@@ -8,6 +8,7 @@ import time
 
 from pydantic import BaseModel
 
+from busgate.bus.wire import MAX_MESSAGE
 from busgate.contracts import Call, http
 from busgate.workers import Context, Service
 
@@ -85,6 +86,8 @@ async def answer_obey(request: Order, context: Context) -> Told:
             os.kill(os.getpid(), signal.SIGKILL)
         case "lie":
             return Ask(nonce=request.nonce)  # type: ignore[return-value]
+        case "swell":
+            return Told(nonce=request.nonce, caller="x" * MAX_MESSAGE, pid=0)
     raise AssertionError
 
 
@@ -98,6 +101,8 @@ async def answer_send(request: Errand, context: Context) -> Told:
             return await context.call(nowhere, Ask(nonce=f"{request.nonce}-n"))
         case "late":
             return await context.call(read, Ask(nonce=f"{request.nonce}-n", ms=20_000))
+        case "itself":
+            return await context.call(send, Errand(nonce=f"{request.nonce}-n", to="itself"))
 
 
 @probe.handles(_skewed)

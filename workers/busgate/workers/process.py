@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -11,6 +11,7 @@ from busgate.bus import Bus
 from .execution import CANCEL_GRACE, Execution
 from .nested import Calls
 from .service import Handler, Service, ServiceError, refuse_second
+from .settings import WorkerSettings
 
 log = structlog.stdlib.get_logger("busgate.workers")
 
@@ -76,15 +77,22 @@ def _handlers(services: Iterable[Service]) -> list[Handler]:
 
 
 async def run_worker(
-    services: Sequence[Service], bus: Bus, *, stop: asyncio.Event, grace: float = 20.0, wait: float = 3.0
+    services: Sequence[Service],
+    bus: Bus,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
+    settings: WorkerSettings | None = None,
+    wait: float = 3.0,
 ) -> int:
-    """Serve until `stop` is set, then drain: take no more, hand back what has not started, finish what runs.
+    """Serve until `stop` is set, then drain: take no more, finish what runs.
 
     Args:
         services: all that this process serves.
         bus: not started yet; it is closed at the end.
         stop: set it to end, from a signal handler for instance.
-        grace: seconds that running handlers are given to finish.
+        ready: called once calls are taken.
+        settings: times for running handlers: `grace` and `cancel_grace`.
         wait: seconds to wait for the broker at the start.
 
     Returns:
@@ -94,19 +102,18 @@ async def run_worker(
         ServiceError: the services cannot be served together.
         BusError: the broker cannot be used.
     """
-    executions = serve(services, bus)
+    settings = settings or WorkerSettings()
+    executions = serve(services, bus, cancel_grace=settings.cancel_grace)
     try:
         await bus.start(wait)
-        log.info(
-            "worker ready",
-            handlers={each.handler.contract.topic: each.handler.prefetch for each in executions},
-        )
+        log.info("worker ready", handlers={each.handler.contract.topic: each.handler.prefetch for each in executions})
+        ready()
         await stop.wait()
-        log.info("worker draining", grace=grace)
-        finished = await bus.drain(grace)
+        log.info("worker drains", grace=settings.grace)
+        whole = await bus.drain(settings.grace)
     finally:
         await bus.close()
         for execution in executions:
             execution.close()
-    log.info("worker stopped", cut=not finished, stuck=sum(each.watch.stuck for each in executions))
-    return 0 if finished else 1
+    log.info("worker stopped", cut=not whole, stuck=sum(each.watch.stuck for each in executions))
+    return 0 if whole else 1

@@ -1,4 +1,4 @@
-"""The table [worker]: which services, in how many processes, and how much at a time."""
+"""The table [worker]: which services, and in how many processes."""
 
 import re
 from typing import Annotated
@@ -25,13 +25,9 @@ class WorkerSettings(Table):
         processes: how many serve it.
         grace: seconds for running handlers when the process is told to stop.
         cancel_grace: seconds after its deadline when a handler is cancelled.
-        prefetch: calls at a time of one contract in one process, for `async def` handlers.
-        thread_prefetch: the same for plain `def` handlers; each has as many threads.
     """
 
     services: Annotated[Names, AfterValidator(_services)] = ()
     processes: int = Field(1, ge=1, le=256)
     grace: float = Field(30.0, ge=0, le=3600)
     cancel_grace: float = Field(1.0, ge=0, le=300)
-    prefetch: int = Field(32, ge=1, le=65535)
-    thread_prefetch: int = Field(8, ge=1, le=256)

@@ -9,23 +9,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import uvloop
-
-from busgate.bus import Bus, Topology
-from busgate.bus.embedded import EmbeddedBroker
+from busgate.bus import Topology
 from busgate.contracts import Catalog
 from busgate.ops.config import load
 from busgate.ops.demo_shop import CONTRACTS, SERVICES, Signer, banner, open_shop
-from busgate.ops.edge_process import Place, serve_edge
 from busgate.ops.edge_settings import Settings
 from busgate.ops.listeners import bind, bind_free, show
 from busgate.ops.loading import broker_addresses, read_catalog, read_services
 from busgate.ops.logs import configure
 from busgate.ops.signals import until_stopped
 from busgate.ops.supervisor import Program, Supervisor
-from busgate.ops.tuning import settle
-from busgate.ops.worker_process import serve_services
-from busgate.workers import Service
 
 HOST = "127.0.0.1"
 PORTS, ADMIN_PORTS = range(8080, 8180), range(8081, 8180)
@@ -75,42 +68,10 @@ def _listener(port: int | None) -> socket.socket:
 
 
 def _in_one_process(settings: Settings, catalog: Catalog, public: socket.socket, ready: Callable[[], None]) -> int:
+    from busgate.ops.demo_embedded import serve_all  # noqa: PLC0415 - a third of a second, for this way only
+
     services = read_services(settings.worker.services)
-
-    async def work(stop: asyncio.Event) -> int:
-        broker = EmbeddedBroker()
-        bus = Bus(broker, name="edge", max_waiting=settings.bus.max_waiting)
-        async with _Workers(settings, services, broker):
-            return await serve_edge(settings, catalog, bus, place=Place(public), stop=stop, ready=on_ready)
-
-    def on_ready() -> None:
-        settle()
-        ready()
-
-    return uvloop.run(until_stopped(work))
-
-
-class _Workers:
-    """A worker for each service, on the embedded bus. They end after the edge, which needs them to drain."""
-
-    def __init__(self, settings: Settings, services: list[Service], broker: EmbeddedBroker) -> None:
-        self._settings = settings
-        self._services = services
-        self._broker = broker
-        self._stop = asyncio.Event()
-        self._tasks: list[asyncio.Task[int]] = []
-
-    async def __aenter__(self) -> None:
-        for service in self._services:
-            serving = asyncio.Event()
-            bus = Bus(self._broker, name=service.name)
-            work = serve_services(self._settings, [service], bus, stop=self._stop, ready=serving.set)
-            self._tasks.append(asyncio.create_task(work))
-            await serving.wait()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await asyncio.gather(*self._tasks)
+    return serve_all(settings, catalog, services, public=public, ready=ready)
 
 
 def _programs(settings: Settings, signer: Signer, *, public: socket.socket, folder: Path) -> list[Program]:
@@ -135,4 +96,4 @@ async def _in_several(settings: Settings, catalog: Catalog, supervisor: Supervis
     """Make the topology first: if the broker cannot be used, that is told once and not by each process."""
     async with Topology(broker_addresses(settings.bus)[0], kind=settings.bus.exchange_kind) as topology:
         await topology.make(call.topic for call in catalog)
-    return await until_stopped(supervisor.run)
+    return await until_stopped(supervisor.run, at_once=supervisor.kill)

@@ -21,21 +21,21 @@ from busgate.ops.tuning import settle
 
 def run(options: argparse.Namespace) -> int:
     settings = read_settings(EdgeProcess, options)
-    configure(settings.log)
+    child = Child.inherited(options.child) if options.child else None
+    configure(settings.log, process=child.number if child else None)
     if not settings.edge.contracts:
         raise CommandError(["edge.contracts: no contract to serve; name a module: busgate edge shop.contracts"])
-    if options.child:
-        return _serve(settings, Child.inherited(options.child))
-    if settings.edge.processes > 1:
+    if child is None and settings.edge.processes > 1:
         return _supervise(settings, options.argv)
-    return _serve(settings, None)
+    return _serve(settings, child)
 
 
 def _supervise(settings: EdgeProcess, argv: list[str]) -> int:
     count = settings.edge.processes
     public = bind(settings.edge.host, settings.edge.port, name="edge.port", count=count)
     programs = [Program(f"edge {n}", argv, number=n, sockets=[sock]) for n, sock in enumerate(public)]
-    return asyncio.run(until_stopped(Supervisor(programs, grace=settings.edge.drain_grace).run))
+    supervisor = Supervisor(programs, grace=settings.edge.drain_grace)
+    return asyncio.run(until_stopped(supervisor.run, at_once=supervisor.kill))
 
 
 def _serve(settings: EdgeProcess, child: Child | None) -> int:

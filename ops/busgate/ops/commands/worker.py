@@ -13,15 +13,15 @@ from busgate.ops.settings import WorkerProcess
 from busgate.ops.signals import until_stopped
 from busgate.ops.supervisor import Program, Supervisor
 from busgate.ops.tuning import settle
-from busgate.ops.worker_process import serve_services
+from busgate.workers import run_worker
 
 
 def run(options: argparse.Namespace) -> int:
     settings = read_settings(WorkerProcess, options)
-    configure(settings.log)
+    child = Child.inherited(options.child) if options.child else None
+    configure(settings.log, process=child.number if child else None)
     if not settings.worker.services:
         raise CommandError(["worker.services: no service to run; name one: busgate worker shop.services:orders"])
-    child = Child.inherited(options.child) if options.child else None
     if child is None and settings.worker.processes > 1:
         return _supervise(settings, options.argv)
     return _serve(settings, child)
@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _supervise(settings: WorkerProcess, argv: list[str]) -> int:
     programs = [Program(f"worker {n}", argv, number=n) for n in range(settings.worker.processes)]
-    return asyncio.run(until_stopped(Supervisor(programs, grace=settings.worker.grace).run))
+    supervisor = Supervisor(programs, grace=settings.worker.grace)
+    return asyncio.run(until_stopped(supervisor.run, at_once=supervisor.kill))
 
 
 def _serve(settings: WorkerProcess, child: Child | None) -> int:
@@ -43,6 +44,13 @@ def _serve(settings: WorkerProcess, child: Child | None) -> int:
             child.ready()
 
     async def work(stop: asyncio.Event) -> int:
-        return await serve_services(settings, services, new_bus(settings.bus), stop=stop, ready=ready)
+        return await run_worker(
+            services,
+            new_bus(settings.bus),
+            stop=stop,
+            ready=ready,
+            settings=settings.worker,
+            wait=settings.bus.connect_wait,
+        )
 
     return uvloop.run(until_stopped(work))

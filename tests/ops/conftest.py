@@ -1,0 +1,106 @@
+"""The command as people run it: in a process of its own, in a folder of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from support.command import COMMAND, Run, Start
+from support.faults.processes import Process
+
+CONTRACTS = """\
+from pydantic import BaseModel
+
+from busgate.contracts import Call, http
+
+
+class Greeting(BaseModel):
+    name: str
+
+
+greet = Call(
+    "hello.greet.v1", http.get("/greetings/{name}"), request=Greeting, reply=Greeting, public=True, timeout=20
+)
+"""
+SERVICES = """\
+import os
+
+from busgate.workers import Context, Service
+
+from .contracts import Greeting, greet
+
+greeter = Service("greeter")
+empty = Service("empty")
+
+
+@greeter.handles(greet)
+async def answer(request: Greeting, context: Context) -> Greeting:
+    return Greeting(name=f"{request.name} from {os.getpid()}")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package `hello` of one contract and its service, and an environment without settings."""
+    for name in [name for name in os.environ if name.startswith("BUSGATE_") and "__" in name]:
+        monkeypatch.delenv(name)
+    package = tmp_path / "hello"
+    package.mkdir()
+    (package / "contracts.py").write_text(CONTRACTS)
+    (package / "services.py").write_text(SERVICES)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    """Run the command to its end."""
+
+    def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=folder,
+            env=os.environ | environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+async def start(folder: Path) -> AsyncIterator[Start]:
+    """Start the command; what still runs at the end is killed."""
+    started: list[Process] = []
+
+    async def start(*arguments: str, **environ: str) -> Process:
+        settings = {"PYTHONPATH": str(folder), "TMPDIR": str(folder), **environ}
+        process = await Process.start(*arguments, environ=settings)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.signal(signal.SIGKILL)
+    for process in started:
+        await process.ended()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of the loopback interface that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        yield port
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
