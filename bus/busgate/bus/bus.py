@@ -99,7 +99,7 @@ class Bus:
             raise self._error
 
     async def drain(self, grace: float) -> bool:
-        """Stop consuming, hand back what has not started, wait for what runs. False: something was cut."""
+        """Stop consuming and wait for what runs. False: something was cut."""
         return await self.consumers.drain(grace)
 
     async def close(self) -> None:

@@ -39,7 +39,5 @@ class Counters:
     """Redelivered calls that were recognised as running or answered here."""
     refused_redelivered: int = 0
     """Redelivered calls that the contract forbids to run again."""
-    requeued: int = 0
-    """Calls handed back unstarted by a drain."""
     answered: int = 0
     """Replies sent."""

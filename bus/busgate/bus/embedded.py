@@ -300,22 +300,13 @@ class EmbeddedLink:
         self._publish(call.reply_to.decode(), message)
 
     def ack(self, tag: int) -> None:
-        self._settle(tag)
+        subscription = self._by_tag.pop(tag, None)
+        if subscription is not None and self._open:
+            del subscription.unacked[tag]
+            subscription.queue.dispatch()
 
     def flush(self) -> None:
         pass  # nothing is held back
-
-    def requeue(self, tag: int) -> None:
-        self._settle(tag, back=True)
-
-    def _settle(self, tag: int, *, back: bool = False) -> None:
-        subscription = self._by_tag.pop(tag, None)
-        if subscription is None or not self._open:
-            return
-        stored = subscription.unacked.pop(tag)
-        if back:
-            subscription.queue.put_back(stored)
-        subscription.queue.dispatch()
 
     # -- the end
 

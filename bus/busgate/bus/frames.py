@@ -124,11 +124,6 @@ def encode_ack(channel: int, tag: int, *, multiple: bool) -> bytes:
     return _settle.pack(FRAME_METHOD, channel, 13, BASIC_ACK, tag, multiple, FRAME_END)
 
 
-def encode_requeue(channel: int, tag: int) -> bytes:
-    """basic.nack with requeue, for this delivery only."""
-    return _settle.pack(FRAME_METHOD, channel, 13, BASIC_NACK, tag, 2, FRAME_END)
-
-
 def decode_deliver(data: bytes, start: int, end: int) -> Message:
     """A basic.deliver method; `start` is behind the method id. The content is to come."""
     try:

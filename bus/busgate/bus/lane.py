@@ -14,7 +14,7 @@ import pamqp.commands as amqp
 from pamqp.base import Frame
 
 from .connection import Connection
-from .frames import CallTemplate, ReplyTemplate, encode_ack, encode_ping, encode_requeue
+from .frames import CallTemplate, ReplyTemplate, encode_ack, encode_ping
 from .link import BusError, Link, LinkEvents
 from .wire import REPLIES_EXCHANGE, REPLY_QUEUE_PREFIX, TAPPED_SUFFIX, CallContext, Message
 
@@ -172,10 +172,6 @@ class Lane(Connection):
     def ack(self, tag: int) -> None:
         self._finished.append(tag)
         self.write()
-
-    def requeue(self, tag: int) -> None:
-        if self._unsettled.pop(tag, tag) is None:
-            self.write(encode_requeue(WORK, tag))
 
     def before_flush(self, out: list[bytes]) -> None:
         """Ack what finished in this turn: all below the oldest delivery still running at once, the rest singly.

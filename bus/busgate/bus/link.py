@@ -76,9 +76,6 @@ class Link(Protocol):
     def ack(self, tag: int) -> None:
         """Settle a delivery as done. Acks of one turn of the loop travel together."""
 
-    def requeue(self, tag: int) -> None:
-        """Hand a delivery back, for another worker."""
-
     def flush(self) -> None:
         """Send now what would leave at the end of this turn of the loop. For who knows that nothing joins it."""
 

@@ -213,12 +213,12 @@ class Requester:
         if waiting is None:
             self._on_unexpected(message)
             return
+        fault = _fault(message)
+        now = self._loop.time()
+        took_ms = (now - waiting.sent) * 1000
         self._forget(message.correlation_id)
         self._counters.replies += 1
         waiting.endpoint.unserved = False
-        now = self._loop.time()
-        took_ms = (now - waiting.sent) * 1000
-        fault = _fault(message)
         if fault is not None:
             self._counters.bad_replies += 1
             waiting.set_exception(CallFailed(BAD_REPLY, fault))
