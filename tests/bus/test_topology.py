@@ -220,7 +220,7 @@ async def test_a_port_where_nobody_listens_is_tried_again(address: Address) -> N
 
 
 async def test_a_host_that_does_not_exist_is_one_line(address: Address) -> None:
-    error = await refusal(RabbitBroker([replace(address, host="no-such-host.invalid")]), wait=0.3)
+    error = await refusal(RabbitBroker([replace(address, host="no-such-host.invalid")]), wait=2)
 
     assert not error.permanent
 
