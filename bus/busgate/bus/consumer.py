@@ -196,11 +196,6 @@ class Consumers:
         )
         if (message.redelivered or delivery.key in self._running) and self._settled_again(consumer, delivery):
             return
-        if now > delivery.deadline:
-            self._counters.refused_late += 1
-            # delivered before, it may have run elsewhere: then `too-late`, which means not executed, would be a lie
-            self._refuse(delivery, REDELIVERED if message.redelivered else TOO_LATE)
-            return
         self._running[delivery.key] = delivery
         self._idle.clear()
         self._start(consumer, delivery)
@@ -214,7 +209,10 @@ class Consumers:
 
     async def _run(self, consumer: "Consumer", delivery: Delivery) -> None:
         try:
-            answer = await consumer.handle(delivery)
+            if time.time() > delivery.deadline:  # looked at here: a handler that holds the loop holds up this start
+                answer = self._too_late(delivery)
+            else:
+                answer = await consumer.handle(delivery)
         except asyncio.CancelledError:
             self._done(delivery)  # cut by the end of a drain: not acked, so another worker decides by the contract
             raise
@@ -269,6 +267,12 @@ class Consumers:
             self._idle.set()
 
     # -- calls that are not run
+
+    def _too_late(self, delivery: Delivery) -> Answer:
+        """Delivered before, it may have run elsewhere: then `too-late`, which means not executed, would be a lie."""
+        self._counters.refused_late += 1
+        kind = REDELIVERED if delivery.message.redelivered else TOO_LATE
+        return problem(CallFailed(kind, service=delivery.service))
 
     def _drop(self, link: Link, message: Message, why: str) -> None:
         """Settle a message that is not a call of ours: counted, said once, never run, never answered."""

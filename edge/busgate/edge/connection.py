@@ -10,10 +10,9 @@ once. No timer runs for a request: `deadline` is a number that the server looks 
 import asyncio
 import logging
 import math
-import sys
 import traceback
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp.base_protocol import BaseProtocol
@@ -200,15 +199,7 @@ class Connection(BaseProtocol):
         self._answered = False
         self._began = self._server.now
         self.deadline = math.inf if content.is_eof() else self._began + self._server.limits.grace
-        self._start(self._serve(message, content))
-
-    def _start(self, serving: Coroutine[None, None, None]) -> None:
-        if sys.version_info < (3, 12):
-            self._task = self._loop.create_task(serving)
-            return
-        task = asyncio.Task(serving, loop=self._loop, eager_start=True)  # saves a turn of the loop
-        if not task.done():
-            self._task = task
+        self._task = self._loop.create_task(self._serve(message, content))
 
     async def _serve(self, message: RawRequestMessage, content: StreamReader) -> None:
         request = Request(self._server.ids.take(32), message, content, self)

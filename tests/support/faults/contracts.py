@@ -23,7 +23,7 @@ class Told(BaseModel):
 
 class Order(BaseModel):
     nonce: str
-    how: Literal["crash", "decline", "improvise", "hang", "die", "lie", "swell"]
+    how: Literal["crash", "decline", "improvise", "hang", "die", "lie", "swell", "block"]
 
 
 class Errand(BaseModel):

@@ -86,6 +86,9 @@ async def answer_obey(request: Order, context: Context) -> Told:
             os.kill(os.getpid(), signal.SIGKILL)
         case "lie":
             return Ask(nonce=request.nonce)  # type: ignore[return-value]
+        case "block":
+            time.sleep(0.4)  # noqa: ASYNC251 - it holds the event loop on purpose
+            return told(request.nonce, context)
         case "swell":
             return Told(nonce=request.nonce, caller="x" * MAX_MESSAGE, pid=0)
     raise AssertionError
