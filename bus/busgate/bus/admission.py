@@ -10,8 +10,10 @@ tests/bus/test_admission.py simulates it, from 2 to 10,000 calls a second.
 from busgate.contracts import CallFailed
 from busgate.contracts.failure import OVERLOADED
 
-WINDOW = 0.25
-"""Seconds over which replies are counted."""
+SHORTEST, LONGEST = 0.1, 0.25
+"""Seconds over which replies are counted: the sooner the gate closes under a rush, the fewer come in too many."""
+ENOUGH = 16
+"""Replies that make a short window mean something."""
 BURST = 8
 """Calls that may always wait. Were it many, a slow topic would answer each of them too late: 256 calls at 20/s."""
 QUEUEING = 0.05
@@ -24,7 +26,7 @@ SMOOTHING = 1 / 16
 class Admission:
     """The gate of one topic. `waiting` is kept by the requester, `budget` is the contract's timeout in seconds."""
 
-    __slots__ = ("_count", "_ran", "_rate", "_window_ends", "budget", "limit", "waiting")
+    __slots__ = ("_count", "_ran", "_rate", "_since", "budget", "limit", "waiting")
 
     def __init__(self, budget: float = 5.0) -> None:
         self.budget = budget
@@ -33,7 +35,7 @@ class Admission:
         self._count = 0
         self._ran = 0.0
         self._rate = 0.0
-        self._window_ends = 0.0
+        self._since = 0.0
 
     def admit(self, now: float) -> None:
         """Let a call in.
@@ -42,7 +44,7 @@ class Admission:
             CallFailed: OVERLOADED, with the seconds after which the queue will have shrunk.
         """
         if self.waiting >= self.limit and self.waiting >= BURST:
-            if now > self._window_ends + self.budget:  # no reply for long: what was measured means nothing any more
+            if now > self._since + LONGEST + self.budget:  # no reply for long: what was measured means nothing any more
                 self.limit = float("inf")
                 return
             over = (self.waiting - self.limit) / self._rate if self._rate else self.budget
@@ -52,12 +54,14 @@ class Admission:
         """A reply came to a call that was queued for so many seconds, and its handler ran for so many."""
         self._count += 1
         self._ran += (ran - self._ran) * SMOOTHING
-        if now >= self._window_ends:
-            self._measure(now, queued)
+        length = now - self._since
+        if length >= SHORTEST and (self._count >= ENOUGH or length >= LONGEST):
+            self._measure(length, queued)
+            self._count = 0
+            self._since = now
 
-    def _measure(self, now: float, queued: float) -> None:
-        length = now - self._window_ends + WINDOW
-        if length < max(self.budget, 4 * WINDOW):
+    def _measure(self, length: float, queued: float) -> None:
+        if length < max(self.budget, 1.0):
             rate = self._count / length
             self._rate = rate if not self._rate else (self._rate + rate) / 2
             free = max(self.budget - self._ran, 0.0)
@@ -66,5 +70,3 @@ class Admission:
         else:  # after a pause the count says nothing about a rate
             self._rate = 0.0
             self.limit = float("inf")
-        self._count = 0
-        self._window_ends = now + WINDOW

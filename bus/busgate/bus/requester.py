@@ -151,14 +151,19 @@ class Requester:
 
     # -- a call
 
-    def send(self, endpoint: "Endpoint", body: bytes, context: CallContext, budget: float) -> WaitingCall:
+    def admit(self, endpoint: "Endpoint") -> Link:
+        """The link to send a call of this topic by; raises CallFailed where it would be refused at once."""
         link = self._link
         if link is None or self._unusable is not None or link.congested or len(self._waiting) >= self._max_waiting:
             raise self._refusal(link)
         if endpoint.unserved:
             raise CallFailed(NO_WORKERS, retry_after=RETRY_SOON)
+        endpoint.admission.admit(self._loop.time())
+        return link
+
+    def send(self, endpoint: "Endpoint", body: bytes, context: CallContext, budget: float) -> WaitingCall:
+        link = self.admit(endpoint)
         now = self._loop.time()
-        endpoint.admission.admit(now)
         if len(body) > MAX_MESSAGE or context.hops > MAX_HOPS:
             raise CallFailed(CALL_TOO_LARGE if len(body) > MAX_MESSAGE else TOO_MANY_HOPS)
         budget = max(budget, 0.0)
@@ -309,6 +314,14 @@ class Endpoint:
             CallFailed: at once where the call cannot be sent; from the future for all that happens later.
         """
         return self._requester.send(self, body, context, budget)
+
+    def admit(self) -> None:
+        """Find out, before there is a body, whether a call would be refused at once.
+
+        Raises:
+            CallFailed: as `call` would.
+        """
+        self._requester.admit(self)
 
     def abandoned(self, waiting: WaitingCall) -> None:
         self._requester.abandon(waiting)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from busgate.bus import Bus, CallContext, Ids, Reply
+from busgate.bus import Bus, CallContext, Endpoint, Ids, Reply
 from busgate.bus.wire import TYPE_PROBLEM, is_traceparent
 from busgate.contracts import Call
 
@@ -63,10 +63,13 @@ def build_path(
     call: Call[Any, Any], *, settings: EdgeSettings, verifier: TokenVerifier, bus: Bus, ids: Ids
 ) -> list[Step]:
     """All steps between the route and the answer for one contract."""
+    endpoint = bus.endpoint(call.topic, timeout=call.timeout)
     path: list[Step | None] = [
         # Before the body: whoever may not call must not make us read, and a signature is checked on the head alone.
         None if call.public else _authenticate(verifier),
         _authorise(call),
+        # Under overload, or without a bus, nobody's body is read for nothing.
+        _admit(endpoint),
         # Cheap, on the head: no need to read a body that cannot be used or answered.
         _negotiate(call),
         # Bounded in size here and in time by the connection.
@@ -74,7 +77,7 @@ def build_path(
         # From here on nothing of the client's bytes is left, only what the contract says.
         _validate(call),
         # The only wait that is not for the client.
-        _call(call, bus=bus, ids=ids, trust_trace=settings.trust_traceparent),
+        _call(endpoint, call.timeout, ids=ids, trust_trace=settings.trust_traceparent),
         # Nothing that the contract does not declare leaves the house.
         _answer(call),
     ]
@@ -96,6 +99,13 @@ def _authorise(call: Call[Any, Any]) -> Step | None:
     def step(exchange: Exchange) -> None:
         assert exchange.caller is not None
         check(exchange.caller)
+
+    return step
+
+
+def _admit(endpoint: Endpoint) -> Step:
+    def step(_: Exchange) -> None:
+        endpoint.admit()
 
     return step
 
@@ -141,10 +151,7 @@ def _validate(call: Call[Any, Any]) -> Step:
     return step
 
 
-def _call(call: Call[Any, Any], *, bus: Bus, ids: Ids, trust_trace: bool) -> Step:
-    endpoint = bus.endpoint(call.topic, timeout=call.timeout)
-    timeout = call.timeout
-
+def _call(endpoint: Endpoint, timeout: float, *, ids: Ids, trust_trace: bool) -> Step:
     async def step(exchange: Exchange) -> None:
         headers = exchange.head.headers
         call_id = exchange.request.id
