@@ -71,7 +71,8 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - validators are the author's code
             return self._unreadable(error, delivery)
         context = Context(delivery, self._calls)
-        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment] # there is one: we are awaited
+        # The bus knows the task, but for one that it started eagerly; asyncio's own answer costs 1 us on 3.11.
+        task: asyncio.Task[Any] = delivery.task or asyncio.current_task()  # type: ignore[assignment] # we are awaited
         self.watch.enter(context, task if self._threads is None else None)
         try:
             reply = await self._run(request, context)
