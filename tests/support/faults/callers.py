@@ -134,7 +134,7 @@ class Load:
             while not condition():
                 await asyncio.sleep(0.005)
 
-    async def flow(self, number: int = 100, *, limit: float = 20.0) -> None:
+    async def flow(self, number: int = 100, *, limit: float = 40.0) -> None:
         """Wait until so many in a row succeeded, all asked after now."""
         start = time.monotonic()
         await self.until(lambda: self._streak(start) >= number, limit=limit)

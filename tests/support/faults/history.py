@@ -147,8 +147,13 @@ def _faults(answer: Answer, starts: int) -> Iterable[str]:
         yield "I7: said not to be executed, and was"
     if answer.outcome == "executed" and not starts:
         yield "said to be executed, and was not"
-    if answer.refused is not None and answer.status != answer.refused:
+    if answer.refused not in (None, answer.status) and not _refused_before_it_was_read(answer):
         yield f"I12: not {answer.refused}"
+
+
+def _refused_before_it_was_read(answer: Answer) -> bool:
+    """Where every call is refused at once, a body is not even looked at."""
+    return answer.refused in (400, 415, 422) and (answer.status, answer.outcome) == (503, "not_executed")
 
 
 def _problem_faults(answer: Answer) -> Iterable[str]:
