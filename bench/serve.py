@@ -19,7 +19,8 @@ def main() -> int:
     parser.add_argument("--edges", type=int, default=1, help="edge processes (default: 1)")
     parser.add_argument("--records", type=Path, default=Path("/dev/null"), help="default: /dev/null")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job begins with it ignored
+        signal.signal(number, signal.default_int_handler)
     setup = Setup(options.bus, options.port, edges=options.edges, records=options.records)
     try:
         with gateway(setup) as started:

@@ -59,7 +59,7 @@ def test_a_line_of_json_gives_back_what_was_said(event: str, value: str) -> None
 @given(message=ANYTHING)
 @pytest.mark.parametrize("style", ["text", "json"])
 def test_libraries_that_use_the_standard_logging_are_cleaned_alike(style: Style, message: str) -> None:
-    text = written(style, lambda _: logging.getLogger("aiormq").warning("%s", message))
+    text = written(style, lambda _: logging.getLogger("asyncio").warning("%s", message))
 
     assert text.count("\n") == 1
     assert text[:-1].isprintable()
