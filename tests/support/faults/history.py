@@ -91,7 +91,8 @@ class History:
     def _events(self, name: str) -> Iterator[Execution]:
         if not self.log.exists():
             return
-        for line in self.log.read_text().splitlines():
+        whole_lines, _, _ = self.log.read_text().rpartition("\n")  # a worker may be writing the last one
+        for line in whole_lines.splitlines():
             event = json.loads(line)
             if event.pop("event") == name:
                 yield Execution(**event)
