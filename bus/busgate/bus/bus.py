@@ -214,7 +214,7 @@ class Bus:
                     await self._lost.wait()
                     return
             except TimeoutError:
-                pass
+                pass  # it holds: look whether it is alive
             arrived = self.counters.replies + self.counters.late_replies + self.counters.received
             silent = 0 if self._pong.is_set() or arrived != seen or self._blocked is not None else silent + 1
             seen = arrived

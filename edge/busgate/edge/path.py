@@ -64,6 +64,7 @@ def build_path(
 ) -> list[Step]:
     """All steps between the route and the answer for one contract."""
     endpoint = bus.endpoint(call.topic, timeout=call.timeout)
+    binding = Binding(call)
     path: list[Step | None] = [
         # Before the body: whoever may not call must not make us read, and a signature is checked on the head alone.
         None if call.public else _authenticate(verifier),
@@ -71,11 +72,11 @@ def build_path(
         # Under overload, or without a bus, nobody's body is read for nothing.
         _admit(endpoint),
         # Cheap, on the head: no need to read a body that cannot be used or answered.
-        _negotiate(call),
+        _negotiate(body_required=binding.body_required),
         # Bounded in size here and in time by the connection.
         _read_body(min(call.max_body, settings.max_body)),
         # From here on nothing of the client's bytes is left, only what the contract says.
-        _validate(call),
+        _validate(binding),
         # The only wait that is not for the client.
         _call(endpoint, call.timeout, ids=ids, trust_trace=settings.trust_traceparent),
         # Nothing that the contract does not declare leaves the house.
@@ -110,16 +111,14 @@ def _admit(endpoint: Endpoint) -> Step:
     return step
 
 
-def _negotiate(call: Call[Any, Any]) -> Step:
-    takes_body = call.http.has_body and Binding(call).body_required
-
+def _negotiate(*, body_required: bool) -> Step:
     def step(exchange: Exchange) -> None:
         headers = exchange.head.headers
         accept = headers.get(b"accept")
         if accept is not None and accept != b"*/*":
             check_accept(accept.decode("latin-1"))
         content_type = headers.get(b"content-type")
-        if content_type != b"application/json" and (takes_body or _has_body(headers)):
+        if content_type != b"application/json" and (body_required or _has_body(headers)):
             check_content_type(None if content_type is None else content_type.decode("latin-1"))
 
     return step
@@ -136,8 +135,8 @@ def _read_body(limit: int) -> Step:
     return step
 
 
-def _validate(call: Call[Any, Any]) -> Step:
-    bind = Binding(call).bind
+def _validate(binding: Binding) -> Step:
+    bind = binding.bind
 
     def step(exchange: Exchange) -> None:
         head = exchange.head
