@@ -1,5 +1,5 @@
 # The commands of this project, the same by hand and in CI. All they need is git, make and Python >= 3.11 with venv.
-.PHONY: help demo test check format bench bench-serve
+.PHONY: help demo test check format docs bench bench-serve
 ARGS ?=
 
 help:
@@ -21,6 +21,9 @@ check: .venv/.dev ## lint, format, types, import layers
 format: .venv/.dev ## put the code into the form that check wants
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
+
+docs: .venv/.dev ## write what docs/config.md says of each value anew, from the models
+	@scripts/write-docs
 
 bench: .venv/.dev ## rates, times, CPU and memory, never part of the tests; ONLY="rate overload", BUS=amqp://...
 	@.venv/bin/python -m bench.run $(ONLY) $(if $(BUS),--bus '$(BUS)') $(ARGS)

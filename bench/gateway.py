@@ -74,15 +74,32 @@ def gateway(setup: Setup) -> Iterator[Gateway]:
     Raises:
         GatewayError: they do not answer.
     """
+    with worker(setup) as serving, edge(setup, serving) as started:
+        yield started
+
+
+@contextmanager
+def worker(setup: Setup) -> Iterator[Popen[bytes]]:
+    """Start a worker alone; several edges may share it."""
+    environ = {**_settings(setup, secrets.token_hex(32)), **setup.environ}
+    with running("busgate.ops.main", "worker", "bench.echo:echo", *setup.services, environ=environ) as process:
+        yield process
+
+
+@contextmanager
+def edge(setup: Setup, serving: Popen[bytes]) -> Iterator[Gateway]:
+    """Start an edge in front of a worker, and wait until it answers.
+
+    Raises:
+        GatewayError: it does not answer.
+    """
     secret = secrets.token_hex(32)
     environ = {**_settings(setup, secret), **setup.environ}
     with ExitStack() as stack:
         records = stack.enter_context(setup.records.open("ab"))
-        command = ("busgate.ops.main", "worker", "bench.echo:echo", *setup.services)
-        worker = stack.enter_context(running(*command, environ=environ))
         command = ("busgate.ops.main", "edge", "bench.echo", *setup.contracts)
-        edge = stack.enter_context(running(*command, environ=environ, stdout=records))
-        started = Gateway(f"http://127.0.0.1:{setup.port}", _token(secret), edge, worker)
+        process = stack.enter_context(running(*command, environ=environ, stdout=records))
+        started = Gateway(f"http://127.0.0.1:{setup.port}", _token(secret), process, serving)
         _wait_until_it_answers(started)
         yield started
 

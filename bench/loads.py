@@ -1,4 +1,4 @@
-"""Contracts and handlers for what an echo does not show: slow handlers, a known capacity, calls that wait."""
+"""Contracts and handlers for what an echo does not show: no door, slow handlers, a known capacity, calls that wait."""
 
 import asyncio
 import random
@@ -13,6 +13,9 @@ BUSY_SECONDS = 0.020
 BUSY_AT_A_TIME = 4
 """So one worker can do 4 / 0.020 s = 200 calls/s, and 10 times that is less than half of what one edge can refuse."""
 
+opened = Call("bench.open.echo.v1", http.post("/open"), request=Echo, reply=Echo, public=True)
+guarded = Call("bench.guarded.echo.v1", http.post("/guarded"), request=Echo, reply=Echo, scopes={"echo"})
+proven = Call("bench.proven.echo.v1", http.post("/proven"), request=Echo, reply=Echo, scopes={"echo"})
 even = Call("bench.even.echo.v1", http.post("/even"), request=Echo, reply=Echo, scopes={"echo"}, prefetch=512)
 mixed = Call("bench.mixed.echo.v1", http.post("/mixed"), request=Echo, reply=Echo, scopes={"echo"}, prefetch=512)
 busy = Call(
@@ -26,8 +29,24 @@ busy = Call(
 hold = Call("bench.hold.echo.v1", http.post("/hold"), request=Echo, reply=Echo, scopes={"echo"}, timeout=60)
 
 loads = Service("loads")
+provers = Service("provers", trust="verified")
 holds = Service("holds")
 """Apart, so that what is left in its queue disturbs nobody else."""
+
+
+@loads.handles(opened)
+async def answer_everybody(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
+    return request
+
+
+@loads.handles(guarded)
+async def answer_whom_rules_and_limits_let_through(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
+    return request
+
+
+@provers.handles(proven)
+async def answer_whom_the_edge_vouches_for(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
+    return request
 
 
 @loads.handles(even)

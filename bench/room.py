@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -42,16 +42,29 @@ class Room:
         pid = listener(urlsplit(self.bus).port or 5672)
         return [] if pid is None else [pid]
 
-    def load(self, gateway: Gateway, path: str, connections: int = CONNECTIONS, body: bytes = BODY) -> Row:
-        """Load the gateway; rates, times, and CPU time per call of all that take part."""
+    def load(
+        self,
+        gateway: Gateway,
+        path: str,
+        connections: int = CONNECTIONS,
+        body: bytes = BODY,
+        *,
+        headers: Mapping[str, str] | None = None,
+        each: Iterable[Mapping[str, str]] = (),
+    ) -> Row:
+        """Load the gateway; rates, times, and CPU time per call of all that take part.
+
+        `headers`: instead of those with its token. `each`: more of them, of one request after the other.
+        """
         broker = self.broker
         before = *gateway.cpu(), cpu_seconds(broker)
         run = wrk(
             gateway.base + path,
-            gateway.headers,
+            gateway.headers if headers is None else headers,
             connections=connections,
             seconds=self.seconds,
             body=body,
+            each=each,
         )
         after = *gateway.cpu(), cpu_seconds(broker)
         edge, worker, rabbit = ((b - a) / run.requests * 1e6 for a, b in zip(before, after, strict=True))

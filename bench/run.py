@@ -1,4 +1,4 @@
-"""Measure busgate: rates beside two bounds, growth, memory, slow handlers, overload. All figures are of one run.
+"""Measure busgate: rates beside two bounds, the door, growth, memory, slow handlers, overload. All of one run.
 
 Tables go to standard output as Markdown, progress to standard error. The machine should do nothing else; where
 that cannot be had, trust the ratios within a run more than the figures.
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import growth, memory, overload, rates, slow, wrk
+from bench import door, growth, memory, overload, rates, records, slow, tapped, wrk
 from bench.broker import broker
 from bench.gateway import GatewayError
 from bench.report import Table
@@ -22,9 +22,12 @@ from bench.room import Room, say
 
 SECTIONS = {
     "rate": rates.rate,
+    "door": door.door,
     "growth": growth.growth,
     "memory": memory.memory,
     "slow": slow.slow,
+    "tap": tapped.tap,
+    "records": records.records,
     "overload": overload.overload,
 }
 

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bench.gateway import BODY
@@ -28,10 +28,20 @@ def is_there() -> bool:
     return shutil.which("wrk") is not None
 
 
-def wrk(url: str, headers: Mapping[str, str], *, connections: int, seconds: float, body: bytes = BODY) -> Run:
-    """Load a URL with POST requests from one thread."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_script(headers, body))
+def wrk(
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    connections: int,
+    seconds: float,
+    body: bytes = BODY,
+    each: Iterable[Mapping[str, str]] = (),
+) -> Run:
+    """Load a URL with POST requests from one thread. `each`: more headers of one request after the other."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script, tempfile.NamedTemporaryFile("w") as differing:
+        differing.writelines("\t".join(f"{name}: {value}" for name, value in one.items()) + "\n" for one in each)
+        differing.flush()
+        script.write(_script(headers, body, differing.name))
         script.flush()
         seconds = max(round(seconds), 1)
         command = f"wrk -t1 -c{connections} -d{seconds}s -s {script.name} --latency --timeout 10s"
@@ -39,10 +49,23 @@ def wrk(url: str, headers: Mapping[str, str], *, connections: int, seconds: floa
     return _read(done.stdout)
 
 
-def _script(headers: Mapping[str, str], body: bytes) -> str:
+_DIFFERING = """
+local lines, n = {{}}, 0
+for line in io.lines("{file}") do table.insert(lines, line) end
+if #lines > 0 then
+  request = function()
+    n = n + 1
+    for name, value in (lines[n] or lines[#lines]):gmatch("([^\t:]+): ([^\t]*)") do wrk.headers[name] = value end
+    return wrk.format()
+  end
+end
+"""
+
+
+def _script(headers: Mapping[str, str], body: bytes, differing: str) -> str:
     lines = ['wrk.method = "POST"', f"wrk.body = [[{body.decode()}]]"]
     lines += [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
-    return "\n".join(lines)
+    return "\n".join(lines) + _DIFFERING.format(file=differing)
 
 
 def _read(text: str) -> Run:

@@ -2,19 +2,24 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import structlog
 from support.broker import Broker, BrokerError, RabbitNode
 from support.management import Vhost
+from support.node_service import NodeJsError, prepare_node_service
 from support.provider import find_node
+from support.redis_node import RedisError, RedisNode, find_redis
 
 import busgate
 
 NODE = pytest.StashKey[Callable[[], RabbitNode]]()
+REDIS = pytest.StashKey[Callable[[], RedisNode]]()
 
 
 def pytest_report_header() -> str:
@@ -33,15 +38,32 @@ def pytest_sessionstart() -> None:
             raise pytest.UsageError(f"busgate is not imported from the wheel but from {foreign}")
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    """What runs under nohup, or in the background of a script, begins with these ignored, and so would what it starts."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGINT)}
+    for each, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(each, signal.SIG_DFL)
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Find a broker before the first test runs, or say in one line what is missing."""
+    """Find a broker, and Redis and Node.js where wanted, before the first test runs, or say what is missing."""
     wanted = {"broker_node"} if os.environ.get("AMQP_URL") else {"broker_node", "rabbit"}
     names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
-    if session.config.option.collectonly or not wanted & names:
+    if session.config.option.collectonly:
         return
     try:
-        session.config.stash[NODE] = find_node(lambda line: say(session.config, line))
-    except BrokerError as error:
+        if wanted & names:
+            session.config.stash[NODE] = find_node(lambda line: say(session.config, line))
+        if "redis_node" in names:
+            session.config.stash[REDIS] = find_redis(lambda line: say(session.config, line))
+        if "node_service" in names:
+            prepare_node_service(lambda line: say(session.config, line))
+    except (BrokerError, NodeJsError, RedisError) as error:
         raise pytest.UsageError(str(error)) from None
 
 
@@ -52,6 +74,13 @@ def say(config: pytest.Config, line: str) -> None:
     if capture and reporter:
         with capture.global_and_fixture_disabled():
             reporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_at_the_start() -> Iterator[None]:
+    """`connect` sets up structlog where nobody has; the next test is somebody else."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +119,11 @@ async def vhost(rabbit: Broker, request: pytest.FixtureRequest) -> AsyncIterator
         yield fresh
 
 
+@pytest.fixture(scope="session")
+def node_service() -> None:
+    """Whoever starts the service in Node takes this, so that Node.js and its packages are there before the first test."""
+
+
 @pytest.fixture
 async def faulty_vhost(faulty_node: RabbitNode, request: pytest.FixtureRequest) -> AsyncIterator[Vhost]:
     """A fresh vhost on the node that the test may break."""
@@ -97,3 +131,23 @@ async def faulty_vhost(faulty_node: RabbitNode, request: pytest.FixtureRequest) 
         yield fresh
         # Its deletion needs a node that answers.
         await faulty_node.heal()
+
+
+@pytest.fixture(scope="session")
+def redis_node(pytestconfig: pytest.Config) -> Iterator[RedisNode]:
+    """A Redis of the suite's own, for all tests of the session; a test that breaks it takes `faulty_redis`."""
+    node = pytestconfig.stash[REDIS]()
+    try:
+        asyncio.run(node.start())
+        yield node
+    except RedisError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    finally:
+        node.dispose()
+
+
+@pytest.fixture
+async def faulty_redis(redis_node: RedisNode) -> AsyncIterator[RedisNode]:
+    """The suite's own Redis, to be paused, killed and filled; it is healed after the test."""
+    yield redis_node
+    await redis_node.heal()

@@ -19,7 +19,7 @@ from .contracts import (
     read_order,
 )
 
-orders = Service("orders")
+orders = Service("orders", calls=[check_stock])
 inventory = Service("inventory")
 
 

@@ -1,8 +1,6 @@
 """What the tests of the bus share: a parser that records, and houses of buses on either broker."""
 
 import asyncio
-import functools
-import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -11,12 +9,14 @@ from typing import Any
 import aio_pika
 import pamqp.commands as amqp
 import pytest
+from support.bounding import bound
 from support.broker import RabbitNode
 from support.management import Vhost
+from support.town import Town
 
 from busgate.bus import Bus, BusError, CallContext, Delivery, RabbitBroker, Reply, WaitingCall
 from busgate.bus.connection import Connection
-from busgate.bus.consumer import Handle
+from busgate.bus.consumer import Check, Handle
 from busgate.bus.embedded import EmbeddedBroker
 from busgate.bus.link import LinkEvents
 from busgate.bus.settings import BusSettings
@@ -205,10 +205,17 @@ class House:
         return bus
 
     async def worker(
-        self, topic: str, handle: Handle, *, name: str = "worker", prefetch: int = 16, reruns: bool = True
+        self,
+        topic: str,
+        handle: Handle,
+        *,
+        name: str = "worker",
+        prefetch: int = 16,
+        reruns: bool = True,
+        check: Check | None = None,
     ) -> Bus:
         bus = Bus(self.ground.broker, name=name)
-        bus.serve(topic, handle, prefetch=prefetch, reruns=reruns, service="svc")
+        bus.serve(topic, handle, prefetch=prefetch, reruns=reruns, service="svc", check=check)
         await bus.start(5)
         self._closing.push_async_callback(self._close, bus)
         return bus
@@ -260,29 +267,8 @@ class House:
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-LONGEST = 30.0
-"""Seconds that a test may take; what hangs fails."""
-
-
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Bound every test, and name the fixtures that only some parameters need, so that a missing broker is said early."""
-    if not isinstance(item, pytest.Function):
-        return
-    if inspect.iscoroutinefunction(item.obj):
-        item.obj = bounded(item.obj)
-    needs = {"ground": "rabbit", "faulty_ground": "broker_node"}
-    for name, value in item.callspec.params.items() if hasattr(item, "callspec") else ():
-        if value == "rabbitmq":
-            item.fixturenames = [*item.fixturenames, needs[name]]
-
-
-def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    @functools.wraps(test)
-    async def run(*args: Any, **fixtures: Any) -> None:
-        async with asyncio.timeout(LONGEST):
-            await test(*args, **fixtures)
-
-    return run
+    bound(item, needs={"ground": "rabbit", "faulty_ground": "broker_node"})
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
@@ -307,3 +293,9 @@ async def house(ground: Ground) -> AsyncIterator[House]:
 async def faulty_house(faulty_ground: Ground) -> AsyncIterator[House]:
     async with AsyncExitStack() as closing:
         yield House(faulty_ground, closing)
+
+
+@pytest.fixture
+async def town(vhost: Vhost) -> AsyncIterator[Town]:
+    async with AsyncExitStack() as closing:
+        yield Town(vhost, closing)

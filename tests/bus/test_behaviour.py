@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from busgate.bus import Bus, Delivery, problem
+from busgate.bus import Bus, CallContext, Delivery, problem
 from busgate.bus.embedded import EmbeddedBroker
 from busgate.bus.wire import MAX_MESSAGE
-from busgate.contracts import CallFailed
+from busgate.contracts import CallFailed, FailureKind
 from busgate.contracts.failure import (
     CALL_TOO_LARGE,
+    CALLER_UNVERIFIED,
     HANDLER_CRASHED,
     NO_ROUTE,
     NO_WORKERS,
@@ -60,6 +61,57 @@ async def test_a_handler_sees_the_context_and_the_deadline_of_its_call(house: An
     assert (inherited.call_id, inherited.traceparent) == (context.call_id, context.traceparent)
     assert (inherited.caller, inherited.hops) == (context.caller, 3)
     assert before + 3.9 < delivery.deadline <= time.time() + 4.0
+
+
+async def test_a_signed_caller_travels_with_the_service_that_calls_on(house: Any) -> None:
+    seen: list[Delivery] = []
+
+    async def handle(delivery: Delivery) -> tuple[bytes, bytes]:
+        seen.append(delivery)
+        return b"reply", b"{}"
+
+    await house.worker(TOPIC, handle)
+    edge = await house.bus()
+    plain, signed, nested = (house.context(caller=b'{"sub":"ann"}') for _ in range(3))
+    signed.jws = nested.jws = b"a.b.c"
+    nested.via = b"orders"
+
+    for context in (plain, signed, nested):
+        await edge.endpoint(TOPIC).call(b"{}", context, 4.0)
+
+    came = [(each.context.caller, each.context.jws, each.context.via) for each in seen]
+    assert came == [
+        (b'{"sub":"ann"}', b"", b""),
+        (b'{"sub":"ann"}', b"a.b.c", b""),
+        (b'{"sub":"ann"}', b"a.b.c", b"orders"),
+    ]
+
+
+async def test_a_call_that_its_check_refuses_is_answered_without_its_handler(house: Any) -> None:
+    """Not even with what another attempt at the same call was answered; nor is another caller answered with that."""
+    ran: list[Delivery] = []
+
+    async def handle(delivery: Delivery) -> tuple[bytes, bytes]:
+        ran.append(delivery)
+        return b"reply", b'"secret"'
+
+    def check(delivery: Delivery) -> FailureKind | None:
+        return None if delivery.context.caller in (b'"ann"', b'"bob"') else CALLER_UNVERIFIED
+
+    await house.worker(TOPIC, handle, check=check)
+    edge = await house.bus()
+    good = house.context(caller=b'"ann"')
+    forged = CallContext(good.call_id, good.traceparent, b'"eve"')
+    other = CallContext(good.call_id, good.traceparent, b'"bob"')
+
+    first = await edge.endpoint(TOPIC).call(b"{}", good, 4.0)
+    second = await house.problem(edge.endpoint(TOPIC).call(b"{}", forged, 4.0))
+    again = await edge.endpoint(TOPIC).call(b"{}", good, 4.0)
+
+    await edge.endpoint(TOPIC).call(b"{}", other, 4.0)
+
+    assert (first.body, second, again.body) == (b'"secret"', "caller-unverified", b'"secret"')
+    assert [each.context.caller for each in ran] == [b'"ann"', b'"bob"']
 
 
 async def test_a_problem_of_the_handler_reaches_the_caller(house: Any) -> None:

@@ -16,8 +16,9 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader, ProtocolHeader
 from pamqp.heartbeat import Heartbeat
 
+from busgate.bus.address import Address
 from busgate.bus.connection import FRAME_MAX, Connection
-from busgate.bus.lane import Address, open_lane
+from busgate.bus.lane import open_lane
 from busgate.bus.link import BusError, LinkEvents
 from busgate.bus.wire import MAX_MESSAGE
 
@@ -253,7 +254,7 @@ async def test_a_server_that_stays_silent_is_given_up(monkeypatch: pytest.Monkey
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)
 
-    monkeypatch.setattr("busgate.bus.lane.CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr("busgate.bus.opening.CONNECT_TIMEOUT", 0.2)
     async with server(speak) as address:
         error = await failure(address)
 

@@ -205,6 +205,21 @@ async def test_the_same_call_twice_runs_once_and_both_who_wait_are_answered(hous
     assert handle.ran == [b"1"]
 
 
+async def test_another_attempt_of_a_call_that_was_answered_gets_the_same_answer_without_a_run(house: Any) -> None:
+    handle = Counting()
+    worker = await house.worker(TOPIC, handle)
+    edge = await house.bus()
+    context = house.context()
+    endpoint = edge.endpoint(TOPIC)
+
+    first = await endpoint.call(b"1", context, 5.0)
+    second = await endpoint.call(b"1", context, 5.0)
+
+    assert (second.body, second.ran_ms) == (first.body, first.ran_ms)
+    assert handle.ran == [b"1"]
+    assert worker.counters.duplicates == 1
+
+
 async def test_one_call_id_in_two_topics_is_two_calls(house: Any) -> None:
     worker = Bus(house.ground.broker, name="worker")
     gate = asyncio.Event()

@@ -1,6 +1,7 @@
 """Moments at which a link may fall or be blocked while a generation opens; the embedded broker makes them happen."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -105,3 +106,24 @@ async def test_a_link_that_goes_deaf_is_dropped(monkeypatch: pytest.MonkeyPatch)
                 await asyncio.sleep(0.002)
 
     assert edge.counters.generations == 2
+
+
+async def test_a_bus_closes_although_a_look_at_a_queue_lost_its_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio.wait_for does on Python 3.11, when what it waits for is done in the same moment."""
+    looked = asyncio.Event()
+
+    async def consumers(_broker: EmbeddedBroker, _topic: str) -> int:
+        looked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return 0
+
+    monkeypatch.setattr(EmbeddedBroker, "consumers", consumers)
+    bus = Bus(EmbeddedBroker(), name="edge")
+    await bus.start()
+    bus.requester.on_silent_topic(bus.endpoint(TOPIC))
+    async with asyncio.timeout(5):
+        await looked.wait()
+        await bus.close()
+
+    assert bus._tasks == set()

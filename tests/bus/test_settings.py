@@ -78,9 +78,10 @@ def test_plain_amqp_and_guest_are_for_this_machine(host: str) -> None:
         ({"url": "amqp://u:hunter2@localhost/a/b"}, "%2F"),
         ({"url": "amqp://u:hunter2@localhost", "password": "hunter2"}, "both"),
         ({"url": 5}, "valid tuple"),
-        ({"name": "a b"}, "pattern"),
+        ({"name": "a b"}, "1 to 64 letters"),
         ({"tls": {"cert": __file__}}, "go together"),
         ({"heartbeat": 0}, "greater than"),
+        ({"heartbeat": True}, "not true or false"),
         ({"nonsense": "hunter2"}, "not permitted"),
     ],
 )  # fmt: skip

@@ -62,6 +62,13 @@ def test_a_topic_that_routes_elsewhere_is_refused(topic: str):
         ({"timeout": float("nan")}, "timeout"),
         ({"public": True, "scopes": {"a"}}, "public"),
         ({"scopes": "orders:write"}, "scopes"),
+        ({"public": True, "schemes": {"jwt"}}, "public"),
+        ({"schemes": "jwt"}, "schemes"),
+        ({"delegates": "shop.orders"}, "delegates"),
+        ({"delegates": {"shop."}}, "like shop.orders, not 'shop.'"),
+        ({"delegates": {"Shop"}}, "delegates"),
+        ({"delegates": {"shop.orders"}, "bound": True}, "cannot be delegated"),
+        ({"public": True, "bound": True}, "no caller to bind"),
         ({"prefetch": 0}, "prefetch"),
         ({"prefetch": 65536}, "prefetch"),
         ({"max_body": 0}, "max_body"),
@@ -100,3 +107,17 @@ def test_a_contract_is_a_value_that_does_not_change():
     with pytest.raises(AttributeError):
         contract.topic = "other.v1"  # type: ignore[misc]
     assert repr(contract) == "<Call shop.orders.place.v1: POST /orders>"
+
+
+@pytest.mark.parametrize(
+    ("topic", "audience"),
+    [
+        ("shop.orders.place.v1", "shop.orders"),
+        ("shop.orders.place.v12", "shop.orders"),
+        ("orders.place.v1", "orders"),
+        ("echo.v1", "echo"),
+        ("a.b.c.d.v1", "a.b.c"),
+    ],
+)
+def test_callers_are_signed_for_what_the_topics_of_a_service_have_in_common(topic: str, audience: str):
+    assert call(topic).audience == audience

@@ -1,6 +1,7 @@
 """The OpenAPI document is valid by an independent validator, and says what the edge does."""
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -129,6 +130,20 @@ def matches(described: dict[str, Any], schema: dict[str, Any], value: Any) -> bo
 def check(described: dict[str, Any]) -> None:
     validate(described, cls=OpenAPIV31SpecValidator)
     assert json.loads(json.dumps(described, allow_nan=False)) == described
+    for place in examples_in(described["paths"]):
+        for one in place["examples"].values():
+            assert matches(described, place["schema"], one["value"]), one
+
+
+def examples_in(value: Any) -> Iterator[dict[str, Any]]:
+    """The parameters and bodies that have examples."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from examples_in(inner)
+    elif isinstance(value, dict) and isinstance(value.get("examples"), dict) and "schema" in value:
+        yield value
+    elif isinstance(value, dict):
+        yield from examples_in(list(value.values()))
 
 
 def test_a_rich_catalog_is_valid(described: dict[str, Any]):
@@ -260,6 +275,14 @@ def test_every_schema_is_used_and_every_reference_leads_somewhere(described: dic
     assert used == described["components"]["schemas"].keys()
 
 
+def test_a_model_on_both_sides_has_two_schemas_and_no_two_have_one_title(described: dict[str, Any]):
+    schemas = described["components"]["schemas"]
+    titles = [schema["title"] for schema in schemas.values() if "title" in schema]
+
+    assert {"Line-Input", "Line-Output"} <= schemas.keys()
+    assert len(set(titles)) == len(titles)
+
+
 def test_models_of_one_name_do_not_collide():
     a = create_model("Same", __module__="one", a=(int, ...))
     b = create_model("Same", __module__="two", b=(int, ...))
@@ -286,6 +309,21 @@ def test_a_type_without_a_schema_is_refused():
 
     with pytest.raises(ContractError, match="JSON schema"):
         document(Catalog([Call("a.v1", http.post("/"), request=strange, reply=Nothing)]), title="", version="0")
+
+
+def test_whatever_authors_add_to_a_schema_is_json_or_refused():
+    def described_with(extra: Any) -> dict[str, Any]:
+        model = create_model("M", when=(date, Field(json_schema_extra={"examples": [extra]})), limit=(float, math.inf))
+        return document(Catalog([Call("a.v1", http.post("/", status=299), request=model, reply=Line)]))
+
+    described = described_with(date(2025, 1, 31))
+
+    check(described)
+    members = described["components"]["schemas"]["M"]["properties"]
+    assert members["when"]["examples"] == ["2025-01-31"]
+    assert "default" not in members["limit"]
+    with pytest.raises(ContractError, match="no JSON schema"):
+        described_with(object())
 
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: not name.startswith("model_"))

@@ -99,8 +99,9 @@ class Gate:
         self.port = port
         self._closing = closing
 
-    async def connect(self, *, tls: ssl.SSLContext | None = None) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
+    async def connect(self, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> Client:
+        """Connect; over TLS, to a host of that name."""
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls, server_hostname=name))
         self._closing.callback(client.close)
         return client
 
@@ -123,9 +124,11 @@ async def open_gate(caplog: pytest.LogCaptureFixture) -> AsyncIterator[OpenGate]
     async with AsyncExitStack() as closing:
         servers = []
 
-        async def open_one(handle: Handler, *, tls: ssl.SSLContext | None = None, **limits: Any) -> Gate:
+        async def open_one(
+            handle: Handler, *, tls: ssl.SSLContext | None = None, headers: bytes = b"", **limits: Any
+        ) -> Gate:
             sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
-            server = GateServer(handle, limits=DoorLimits(**({"sweep": 0.02} | limits)))
+            server = GateServer(handle, limits=DoorLimits(**({"sweep": 0.02} | limits)), headers=headers)
             await server.listen(sock, tls=tls)
             servers.append(server)
             return Gate(server, sock.getsockname()[1], closing)

@@ -1,16 +1,25 @@
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import jwt
 import pytest
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 from pydantic import BaseModel
 
-from busgate.contracts import Call, http
-from busgate.edge.authentication import authenticate, authoriser
+from busgate.bus import Bus
+from busgate.bus.embedded import EmbeddedBroker
+from busgate.contracts import Call, Caller, Catalog, http
+from busgate.edge.authentication import authentication
+from busgate.edge.door import Door
+from busgate.edge.exchange import Exchange
+from busgate.edge.front_door import Head
 from busgate.edge.issuers import IssuerSettings
 from busgate.edge.refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
-from busgate.edge.tokens import TokenVerifier
+from busgate.edge.request import Origin, Request
+from busgate.edge.settings import EdgeSettings, faults_with
+from busgate.edge.verified import CredentialRefused, VerifiedCaller
 
 SECRET = "s" * 32
 
@@ -24,9 +33,37 @@ def contract(**settings: Any) -> Call[Empty, Empty]:
 
 
 @pytest.fixture
-def verifier() -> TokenVerifier:
-    table = {"issuer": "me", "audience": "shop", "keys": [{"secret": SECRET}]}
-    return TokenVerifier([IssuerSettings.model_validate(table)])
+async def door() -> Door:
+    table = {"issuer": "me", "audience": ["shop"], "keys": [{"secret": SECRET}]}
+    return Door(EdgeSettings(jwt=(IssuerSettings.model_validate(table),)), Bus(EmbeddedBroker(), name="edge"))
+
+
+def exchange(authorization: str | bytes | None = None, **headers: str) -> Exchange:
+    """A request with these headers, as the front door leaves it."""
+    named = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    if authorization is not None:
+        named[b"authorization"] = authorization if isinstance(authorization, bytes) else authorization.encode("latin-1")
+    request = Request(b"0" * 32, cast(RawRequestMessage, None), EMPTY_PAYLOAD, cast(Origin, None))
+    made = Exchange(request, 0.0)
+    made.head = Head("GET", "/orders", "", named)
+    return made
+
+
+def authenticate(door: Door, authorization: str | bytes | None) -> VerifiedCaller:
+    step = door.authentication(contract())
+    assert step is not None
+    asked = exchange(authorization)
+    assert step(asked) is None
+    assert asked.caller is not None
+    return asked.caller
+
+
+def authorise(door: Door, call: Call[Empty, Empty], caller: VerifiedCaller) -> None:
+    step = door.authorisation(call)
+    assert step is not None
+    asked = exchange()
+    asked.caller = caller
+    step(asked)
 
 
 def token(**claims: Any) -> str:
@@ -36,22 +73,22 @@ def token(**claims: Any) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_the_scheme_is_read_in_any_case(verifier: TokenVerifier, scheme: str) -> None:
+def test_the_scheme_is_read_in_any_case(door: Door, scheme: str) -> None:
     """T51."""
-    assert authenticate(verifier, f"{scheme} {token()}").caller.subject == "ann"
+    assert authenticate(door, f"{scheme} {token()}").caller.subject == "ann"
 
 
-def test_a_header_may_come_as_bytes(verifier: TokenVerifier) -> None:
+def test_a_header_may_come_as_bytes(door: Door) -> None:
     text = f"Bearer {token()}"
 
-    assert authenticate(verifier, text.encode()) is authenticate(verifier, text)
+    assert authenticate(door, text.encode()) is authenticate(door, text)
 
 
 @pytest.mark.parametrize("value", [None, "", "Bearer", "Bearer ", "Basic YTpi", b"\xff\xfe", "Token x"])
-def test_who_presents_no_token_is_asked_for_one(verifier: TokenVerifier, value: str | bytes | None) -> None:
+def test_who_presents_no_token_is_asked_for_one(door: Door, value: str | bytes | None) -> None:
     """T52, T54, T55."""
     with pytest.raises(Refusal) as caught:
-        authenticate(verifier, value)
+        authenticate(door, value)
 
     assert caught.value.kind is UNAUTHENTICATED
     assert caught.value.headers == (("WWW-Authenticate", 'Bearer realm="busgate"'),)
@@ -70,53 +107,150 @@ def test_who_presents_no_token_is_asked_for_one(verifier: TokenVerifier, value: 
         lambda text: f"Bearer {token(exp=1)}",
     ],
 )
-def test_every_token_that_does_not_hold_is_refused_alike(verifier: TokenVerifier, spoil: Callable[[str], str]) -> None:
+def test_every_token_that_does_not_hold_is_refused_alike(door: Door, spoil: Callable[[str], str]) -> None:
     """T52."""
     with pytest.raises(Refusal) as caught:
-        authenticate(verifier, spoil(token()))
+        authenticate(door, spoil(token()))
 
     assert (caught.value.kind, caught.value.detail) == (UNAUTHENTICATED, None)
     assert caught.value.headers == (("WWW-Authenticate", 'Bearer realm="busgate", error="invalid_token"'),)
 
 
-def test_a_tab_after_the_scheme_is_refused(verifier: TokenVerifier) -> None:
+def test_a_tab_after_the_scheme_is_refused(door: Door) -> None:
     """T52."""
     with pytest.raises(Refusal):
-        authenticate(verifier, f"Bearer\t{token()}")
+        authenticate(door, f"Bearer\t{token()}")
 
 
-def test_the_reason_is_kept_for_the_record(verifier: TokenVerifier) -> None:
+def test_the_reason_is_kept_for_the_record(door: Door) -> None:
     with pytest.raises(Refusal) as caught:
-        authenticate(verifier, f"Bearer {token(exp=1)}")
+        authenticate(door, f"Bearer {token(exp=1)}")
 
     assert str(caught.value.__cause__) == "expired"
 
 
-def test_a_contract_without_scopes_has_no_check() -> None:
-    assert authoriser(contract()) is None
+def test_a_public_contract_has_no_step_and_one_without_scopes_no_check(door: Door) -> None:
+    assert door.authentication(contract(public=True)) is None
+    assert door.authorisation(contract()) is None
 
 
 @pytest.mark.parametrize("scope", ["orders:read orders:write", ["orders:write", "orders:read", "more"]])
-def test_a_caller_with_all_scopes_may_call(verifier: TokenVerifier, scope: str | list[str]) -> None:
-    authorise = authoriser(contract(scopes={"orders:read", "orders:write"}))
-    assert authorise is not None
+def test_a_caller_with_all_scopes_may_call(door: Door, scope: str | list[str]) -> None:
+    caller = authenticate(door, f"Bearer {token(scope=scope)}")
 
-    authorise(authenticate(verifier, f"Bearer {token(scope=scope)}"))
+    authorise(door, contract(scopes={"orders:read", "orders:write"}), caller)
 
 
 @pytest.mark.parametrize(
     "scope",
     ["", "orders", "orders:*", "ORDERS:READ", "orders:read\t", "\u043erders:read", "orders:readx", []],
 )
-def test_a_scope_must_match_exactly(verifier: TokenVerifier, scope: str | list[str]) -> None:
+def test_a_scope_must_match_exactly(door: Door, scope: str | list[str]) -> None:
     """T60."""
-    authorise = authoriser(contract(scopes={"orders:read"}))
-    assert authorise is not None
+    caller = authenticate(door, f"Bearer {token(scope=scope)}")
 
     with pytest.raises(Refusal) as caught:
-        authorise(authenticate(verifier, f"Bearer {token(scope=scope)}"))
+        authorise(door, contract(scopes={"orders:read"}), caller)
 
     assert caught.value.kind is FORBIDDEN
     assert caught.value.headers == (
         ("WWW-Authenticate", 'Bearer realm="busgate", error="insufficient_scope", scope="orders:read"'),
     )
+
+
+# -- several schemes side by side
+
+
+class Word:
+    """A scheme for these tests: a word in a header of its own is the name of who calls."""
+
+    def __init__(self, name: str, *, waits: bool = False) -> None:
+        self.names = frozenset({name})
+        self.challenge = f'{name} realm="busgate"'
+        self.refusal = f"{self.challenge}, refused"
+        self._header = name.encode()
+        self._waits = waits
+
+    def presented(self, exchange: Exchange) -> bool:
+        return self._header in exchange.head.headers
+
+    def verify(self, exchange: Exchange) -> VerifiedCaller | Awaitable[VerifiedCaller]:
+        return self._later(exchange) if self._waits else self._verify(exchange)
+
+    async def _later(self, exchange: Exchange) -> VerifiedCaller:
+        return self._verify(exchange)
+
+    def _verify(self, exchange: Exchange) -> VerifiedCaller:
+        word = exchange.head.headers[self._header].decode()
+        if word == "bad":
+            raise CredentialRefused("a bad word")
+        subject, _, tenant = word.partition("@")
+        return VerifiedCaller(Caller(subject, tenant=tenant), 0.0, *self.names)
+
+
+async def called(*schemes: Word, taken: set[str], **headers: str) -> str:
+    """Who calls, with these headers."""
+    asked = exchange(**headers)
+    wait = authentication(schemes, taken)(asked)
+    if wait is not None:
+        await wait
+    assert asked.caller is not None
+    return asked.caller.caller.subject
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_any_scheme_that_the_contract_takes_will_do(waits: bool) -> None:
+    schemes = Word("one"), Word("two", waits=waits)
+
+    assert await called(*schemes, taken={"one", "two"}, two="ann") == "ann"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize(
+    ("taken", "headers"),
+    [
+        ({"one", "two"}, {"one": "ann", "two": "bob"}),
+        ({"one", "two"}, {"one": "ann", "two": "bad"}),
+        ({"one", "two"}, {"one": "bad"}),
+        ({"one", "two"}, {"two": "bad"}),
+        ({"one"}, {"two": "ann"}),
+        ({"one"}, {"one": "ann", "two": "bob"}),
+        ({"one"}, {"one": "ann", "two": "bad"}),
+        ({"one", "two"}, {"one": "ann@north", "two": "ann@south"}),
+    ],
+)
+async def test_credentials_that_do_not_hold_or_name_different_callers_or_are_not_taken_are_refused_alike(
+    taken: set[str], headers: dict[str, str], waits: bool
+) -> None:
+    """T56."""
+    with pytest.raises(Refusal) as caught:
+        await called(Word("one"), Word("two", waits=waits), taken=taken, **headers)
+
+    assert (caught.value.kind, caught.value.detail) == (UNAUTHENTICATED, None)
+    assert caught.value.headers == tuple(
+        ("WWW-Authenticate", f'{name} realm="busgate", refused') for name in sorted(taken)
+    )
+
+
+async def test_two_credentials_of_one_caller_hold_together() -> None:
+    schemes = Word("one"), Word("two", waits=True)
+
+    assert await called(*schemes, taken={"two"}, one="ann", two="ann") == "ann"
+    assert await called(*schemes, taken={"two"}, one="ann@north", two="ann") == "ann"
+
+
+async def test_who_presents_nothing_is_told_all_that_is_taken() -> None:
+    with pytest.raises(Refusal) as caught:
+        await called(Word("one"), Word("two"), Word("three"), taken={"one", "three"})
+
+    assert [value for _, value in caught.value.headers] == ['one realm="busgate"', 'three realm="busgate"']
+
+
+def test_a_contract_whose_schemes_are_not_configured_cannot_be_served() -> None:
+    table = {"issuer": "me", "audience": ["shop"], "keys": [{"secret": SECRET}]}
+    settings = EdgeSettings(jwt=(IssuerSettings.model_validate(table),))
+
+    assert faults_with(settings, Catalog([contract(schemes={"jwt", "key"})])) == []
+    assert faults_with(settings, Catalog([contract(schemes={"key"})])) == [
+        "contract shop.orders.list.v1: none of its schemes (key) is configured here; those are: jwt"
+    ]

@@ -1,23 +1,26 @@
 import asyncio
 import math
 import os
-import re
 import socket
 from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from support.issuer import Issuer
+from support.scrape import Scrape
 
 from busgate.bus import Bus, CallContext, Counters
 from busgate.bus.embedded import EmbeddedBroker
+from busgate.contracts.failure import NO_WORKERS
+from busgate.edge.door import Door
+from busgate.edge.issuers import IssuerSettings
 from busgate.edge.line_writer import LineWriter
-from busgate.edge.metrics import BUCKETS, CallMetrics, EdgeMetrics, _family, _histograms, _labels
+from busgate.edge.metrics import CallMetrics, EdgeMetrics
 from busgate.edge.records import Recorder
+from busgate.edge.refusal import Refusal
 from busgate.edge.response import Response
 from busgate.edge.server import GateServer
-from busgate.edge.tokens import TokenVerifier
+from busgate.edge.settings import EdgeSettings
 
 TOPIC = "shop.orders.place.v1"
 ORDER: dict[str, Any] = {
@@ -37,56 +40,6 @@ ORDER: dict[str, Any] = {
 }
 PLACED = {"topic": TOPIC, "method": "POST", "status": "201", "outcome": "executed", "failure": ""}
 
-_SAMPLE = re.compile(r"([a-z_]+)\{(.*)\} (\S+)")
-_LABEL = re.compile(r'([a-z_]+)="((?:[^"\\\n]|\\[\\n"])*)"(?:,|$)')
-_ENDS = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-
-
-class Scrape:
-    """Metrics as a strict reader of the text format sees them."""
-
-    def __init__(self, text: str) -> None:
-        self.types: dict[str, str] = {}
-        self.samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        assert text.endswith("\n")
-        lines = iter(text[:-1].split("\n"))
-        for line in lines:
-            if line.startswith("# HELP "):
-                self._family(line, next(lines))
-            else:
-                self._sample(line)
-
-    def _family(self, help_line: str, type_line: str) -> None:
-        name, text = help_line.removeprefix("# HELP ").split(" ", 1)
-        assert re.fullmatch(r"busgate_[a-z_]+", name)
-        assert text.endswith(".")
-        assert name not in self.types, "a family stands twice"
-        kind = type_line.removeprefix(f"# TYPE {name} ")
-        assert (kind == "counter") == name.endswith("_total")
-        self.types[name] = kind
-        self._names = {name + end for end in _ENDS[kind]}
-
-    def _sample(self, line: str) -> None:
-        found = _SAMPLE.fullmatch(line)
-        assert found is not None, line
-        name, labels, value = found.groups()
-        assert name in self._names, "a sample outside its family"
-        pairs = _LABEL.findall(labels)
-        assert sum(len(label) + len(text) + 3 for label, text in pairs) + max(len(pairs) - 1, 0) == len(labels)
-        key = name, frozenset((label, _unescape(text)) for label, text in pairs)
-        assert key not in self.samples, "a sample stands twice"
-        self.samples[key] = float(value)
-
-    def value(self, name: str, **labels: str) -> float:
-        return self.samples["busgate_" + name, frozenset(labels.items())]
-
-    def names(self) -> set[str]:
-        return {name for name, _ in self.samples}
-
-
-def _unescape(text: str) -> str:
-    return re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], text)
-
 
 class Process:
     """The parts of an edge that are measured, at work."""
@@ -100,7 +53,7 @@ class Process:
         self.metrics = EdgeMetrics(
             bus=self.bus,
             server=self.server,
-            verifier=TokenVerifier(()),
+            door=Door(EdgeSettings(), self.bus),
             recorder=self.recorder,
             calls=self.calls,
         )
@@ -138,20 +91,6 @@ async def test_a_scrape_has_the_requests_of_this_moment(process: Process):
 
     process.record()
     assert process.scrape().value("requests_total", **PLACED) == 2
-
-
-@given(st.lists(st.floats(0, 60_000), min_size=1, max_size=30))
-def test_a_histogram_counts_each_duration_in_every_bucket_that_it_fits(durations: list[float]):
-    calls = CallMetrics()
-    calls.take([tuple((ORDER | {"total_ms": millis}).values()) for millis in durations])
-
-    scrape = Scrape("".join(_histograms("request_duration_seconds", "Test.", calls.total)))
-    for bound in (*BUCKETS, math.inf):
-        le = "+Inf" if bound == math.inf else f"{bound:g}"
-        expected = sum(millis <= bound * 1000 for millis in durations)
-        assert scrape.value("request_duration_seconds_bucket", topic=TOPIC, le=le) == expected
-    assert scrape.value("request_duration_seconds_count", topic=TOPIC) == len(durations)
-    assert scrape.value("request_duration_seconds_sum", topic=TOPIC) == pytest.approx(sum(durations) / 1000)
 
 
 async def test_times_that_are_not_known_are_in_no_histogram(process: Process):
@@ -197,13 +136,6 @@ async def test_no_client_can_make_new_series(process: Process):
     assert [dict(labels)["method"] for labels in requests] == ["other"]
 
 
-@given(st.text(max_size=30), st.text(max_size=30))
-def test_any_text_is_a_label(topic: str, failure: str):
-    lines = "".join(_family("requests_total", "Test.", [(_labels(topic=topic, failure=failure), 1)]))
-
-    assert Scrape(lines).value("requests_total", topic=topic, failure=failure) == 1
-
-
 async def test_everything_that_the_bus_counts_is_there(process: Process):
     process.bus.counters.late_replies = 7
 
@@ -232,7 +164,7 @@ async def test_calls_that_wait_and_how_many_may_are_there(process: Process):
         busy = process.scrape()
         waiting.cancel()
         endpoint.admission.limit = 300.0
-        endpoint.unserved = True
+        endpoint.closed = NO_WORKERS
         idle = process.scrape()
 
     assert (busy.value("waiting_calls", topic=TOPIC), busy.value("bus_waiting_calls")) == (1, 1)
@@ -259,6 +191,27 @@ async def test_connections_and_what_was_refused_on_them_are_there(process: Proce
     assert (scrape.value("draining"), process.scrape().value("draining")) == (0, 1)
 
 
+async def test_the_keys_of_issuers_are_there(process: Process):
+    async with Issuer("one", "two") as issuer:
+        table = IssuerSettings.model_validate(issuer.settings())
+        door = process.metrics._door = Door(EdgeSettings(jwt=(table,)), process.bus)
+        keys = door.issuer_keys
+        before = process.scrape()
+        await keys.start()
+        after = process.scrape()
+        await issuer.go_away()
+        await keys.sources[0].look()
+        gone = process.scrape()
+        await keys.close()
+
+    labels = {"issuer": issuer.name, "url": issuer.url}
+    names = "jwks_fetches_total", "jwks_failures_total", "jwks_keys"
+    counts = [[scrape.value(name, **labels) for name in names] for scrape in (before, after, gone)]
+    assert counts == [[0, 0, 0], [1, 0, 2], [2, 1, 2]]
+    assert before.value("jwks_age_seconds", **labels) == math.inf
+    assert 0 <= after.value("jwks_age_seconds", **labels) <= gone.value("jwks_age_seconds", **labels) < 60
+
+
 async def test_lines_that_were_dropped_are_there_where_lines_are_written(process: Process):
     reading, writing = os.pipe()
     os.close(reading)
@@ -269,7 +222,7 @@ async def test_lines_that_were_dropped_are_there_where_lines_are_written(process
     metrics = EdgeMetrics(
         bus=process.bus,
         server=process.server,
-        verifier=TokenVerifier(()),
+        door=Door(EdgeSettings(), process.bus),
         recorder=process.recorder,
         calls=process.calls,
         lines=lines,
@@ -277,3 +230,35 @@ async def test_lines_that_were_dropped_are_there_where_lines_are_written(process
 
     assert Scrape("".join(metrics.render())).value("records_dropped_total") == 1
     assert "busgate_records_dropped_total" not in process.scrape().names()
+
+
+async def test_questions_about_who_calls_are_there_where_any_are_asked(process: Process):
+    table = {"issuer": "i", "url": "http://127.0.0.1:1/", "client_id": "a", "client_secret": "b", "audience": ["shop"]}
+    pre_call = {"topic": "auth.decide.v1", "headers": ["x-session"]}
+    settings = EdgeSettings.model_validate({"introspection": table, "pre_call": pre_call})
+    door = process.metrics._door = Door(settings, process.bus)
+    assert door.introspector is not None
+    door.introspector.start()
+    with pytest.raises(Refusal):
+        await door.introspector.verify("opaque")  # type: ignore[misc] # nothing is remembered yet
+    scrape = process.scrape()
+    await door.close()
+
+    names = "credential_questions_total", "credential_failures_total", "credential_refused_total"
+    assert [scrape.value(name, scheme="introspection") for name in names] == [1, 1, 0]
+    assert [scrape.value(name, scheme="pre-call") for name in names] == [0, 0, 0]
+
+
+async def test_limits_count_what_they_refuse_and_their_store_how_it_is(process: Process):
+    limits = process.metrics._door.limits.counts
+    limits.note("each")
+    limits.note("each")
+    limits.note("daily")
+    limits.unchecked += 1
+    store = process.metrics._door.store
+    scrape = process.scrape()
+    store.health.failed("away")
+
+    assert (scrape.value("limited_total", limit="each"), scrape.value("limited_total", limit="daily")) == (2, 1)
+    assert (scrape.value("limits_unchecked_total"), scrape.value("store_up")) == (1, 1)
+    assert (scrape.value("store_failures_total"), process.scrape().value("store_failures_total")) == (0, 1)

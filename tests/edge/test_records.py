@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busgate.edge.batches import LARGEST_BATCH
 from busgate.edge.line_writer import WHOLE, LineWriter
 from busgate.edge.records import (
-    LARGEST_BATCH,
     Batch,
     Record,
     Recorder,
@@ -35,6 +35,7 @@ ORDER: dict[str, Any] = {
     "queue_ms": 0.8,
     "ran_ms": 1.9,
     "request_id": b"0123456789abcdef0123456789abcdef",
+    "traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "caller": "demo",
 }
 FOREIGN = ("path", "service", "caller")
@@ -148,6 +149,7 @@ def test_a_json_line_says_all_that_is_known():
         "level": "info",
         "event": "call",
         "request": "0123456789abcdef0123456789abcdef",
+        "trace": "0af7651916cd43dd8448eb211c80319c",
         "method": "POST",
         "path": "/orders",
         "topic": "shop.orders.place.v1",
@@ -207,7 +209,7 @@ def test_a_text_line_reads_like_a_sentence_in_columns():
 
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d\.250  POST /orders          201  shop\.orders\.place\.v1    orders    "
-        r"total   3\.2 ms  queue   0\.8 ms  run   1\.9 ms\n",
+        r"total   3\.2 ms  queue   0\.8 ms  run   1\.9 ms  0123456789abcdef0123456789abcdef\n",
         line,
     )
 
@@ -218,7 +220,7 @@ def test_a_text_line_of_a_failure_ends_with_what_it_was():
 
     assert line.endswith(
         "  503  shop.orders.place.v1    -         "
-        "total   3.2 ms  queue        -  run        -  no-route (not_executed)\n"
+        "total   3.2 ms  queue        -  run        -  0123456789abcdef0123456789abcdef  no-route (not_executed)\n"
     )
 
 
@@ -351,3 +353,9 @@ async def test_processes_that_share_a_pipe_do_not_tear_their_lines(stream: Strea
     lines = await stream.lines(2 * count)
 
     assert set(lines) == {b"a" * 3_000 + b"\n", b"b" * 3_000 + b"\n"}
+
+
+def test_the_trace_of_what_was_not_sent_is_the_request_itself() -> None:
+    (line,) = json_lines([record_of(traceparent=b"")], EPOCH)
+
+    assert json.loads(line)["trace"] == json.loads(line)["request"]

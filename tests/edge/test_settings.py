@@ -68,7 +68,25 @@ def test_hosts_may_have_ports(hosts: Any) -> None:
         ({"keys": [{"public_key": "x", "algorithm": "HS256"}]}, "needs its algorithm"),
         ({"keys": [{"public_key": "short-and-secret", "algorithm": "RS256"}]}, "not a public key"),
         ({"keys": [{"secret": SECRET, "algorithm": "none"}]}, "HS256"),
-        ({"keys": [{"jwks": "{}", "algorithm": "RS256"}]}, "itself"),
+        ({"keys": [{"jwks": "{}", "algorithm": "RS256"}]}, "algorithm goes with secret or public_key, not with jwks"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "jwks": "{}"}]}, "exactly one"),
+        ({"keys": [{"jwks_url": "http://a.example/keys"}]}, "by https:// alone"),
+        ({"keys": [{"jwks_url": "http://127.0.0.1.a.example/keys"}]}, "by https:// alone"),
+        ({"keys": [{"jwks_url": "https://short-and-secret@a.example/keys"}]}, "no user and password"),
+        ({"keys": [{"jwks_url": "https://a.example/keys#one"}]}, "before its #"),
+        ({"keys": [{"jwks_url": "https://a.example:99999/short-and-secret"}]}, "like https"),
+        ({"keys": [{"jwks_url": "https:///keys"}]}, "like https"),
+        ({"keys": [{"jwks_url": "file:///etc/passwd"}]}, "like https"),
+        ({"keys": [{"jwks_url": "https://a.example/ keys"}]}, "like https"),
+        ({"keys": [{"jwks_url": "https://a.example/k\neys"}]}, "like https"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "kid": "one"}]}, "kid goes with"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "algorithms": []}]}, "at least 1"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "algorithms": ["HS256"]}]}, "RS256"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "refresh": 29}]}, "30"),
+        ({"keys": [{"jwks_url": "https://a.example/keys", "cafile": __file__}]}, "certificates in PEM"),
+        ({"keys": [{"jwks_url": "https://a.example/keys"}] * 2}, "stands twice"),
+        ({"keys": [{"secret": SECRET, "refresh": 60}]}, "refresh goes with jwks_url"),
+        ({"keys": [{"secret": SECRET, "algorithms": ["RS256"]}]}, "algorithms goes with jwks or jwks_url"),
         ({"keys": [{"jwks": "short-and-secret"}]}, "not a JWK Set"),
         ({"keys": [{"secret": SECRET, "kid": "a"}, {"secret": SECRET, "kid": "a"}]}, "one kid"),
         ({"leeway": 301}, "300"),
@@ -95,6 +113,13 @@ def test_keys_may_stand_in_files(tmp_path: Path) -> None:
     (key,) = IssuerSettings.model_validate(table, context={"folder": tmp_path}).key_set()
 
     assert (key.algorithm, key.material, key.kid) == ("HS256", SECRET.encode(), "one")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost", "localhost:8000"])
+def test_keys_come_without_tls_from_this_machine_alone(host: str) -> None:
+    settings = IssuerSettings.model_validate(issuer(keys=[{"jwks_url": f"http://{host}/keys"}]))
+
+    assert list(settings.key_set()) == []
 
 
 def test_a_contract_that_is_not_public_needs_an_issuer() -> None:

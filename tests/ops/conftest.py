@@ -1,15 +1,20 @@
 """The command as people run it: in a process of its own, in a folder of its own."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from support.command import COMMAND, Run, Start
 from support.faults.processes import Process
+from support.house import House
+from support.management import Vhost
 
 CONTRACTS = """\
 from pydantic import BaseModel
@@ -40,6 +45,15 @@ empty = Service("empty")
 async def answer(request: Greeting, context: Context) -> Greeting:
     return Greeting(name=f"{request.name} from {os.getpid()}")
 """
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What touches sockets in the test's own process runs on both loops."""
+    if Path(item.nodeid.split("::")[0]).name == "test_admin.py":
+        return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.SelectorEventLoop}
 
 
 @pytest.fixture
@@ -104,3 +118,19 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """Ports of the loopback interface that nobody listens on, two of them neighbours."""
+    for first in range(20_000, 30_000, 2):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
+            for port in (first, first + 1):
+                opened.enter_context(socket.create_server(("127.0.0.1", port)))
+            return [first, first + 1]
+    raise AssertionError("no two free ports beside each other")
+
+
+@pytest.fixture
+def house(start: Start, run: Run, vhost: Vhost, free_port: int) -> House:
+    return House(start, run, vhost, free_port)

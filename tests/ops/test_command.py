@@ -9,10 +9,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from support.command import Run, Start
 from support.management import Vhost
 
-HEAVY = {"aio_pika", "aiohttp", "jwt", "pydantic", "structlog", "uvloop"}
+HEAVY = {"aio_pika", "aiohttp", "jwt", "opentelemetry", "pydantic", "structlog", "uvloop"}
 
 
 def modules_after(code: str, folder: Path) -> set[str]:
@@ -96,6 +97,23 @@ def test_openapi_prints_the_document(run: Run) -> None:
     document = json.loads(done.stdout)
     assert document["info"] == {"title": "Hello", "version": "2.1"}
     assert list(document["paths"]) == ["/greetings/{name}"]
+
+
+def test_openapi_prints_the_same_document_as_yaml(run: Run) -> None:
+    as_json, as_yaml = run("openapi", "hello.contracts"), run("openapi", "hello.contracts", "--yaml")
+
+    assert as_yaml.stdout.startswith("openapi: ")
+    assert yaml.safe_load(as_yaml.stdout) == json.loads(as_json.stdout)
+
+
+def test_openapi_has_the_head_that_the_edge_shows(run: Run, folder: Path) -> None:
+    (folder / "busgate.toml").write_text(
+        '[edge.docs]\nenabled = false\ntitle = "Hello"\nversion = "3"\ndescription = "Says *it*."\n'
+    )
+
+    done = run("openapi", "hello.contracts", "--api-version", "4")
+
+    assert json.loads(done.stdout)["info"] == {"title": "Hello", "version": "4", "description": "Says *it*."}
 
 
 def test_openapi_and_topology_need_no_secrets_of_the_edge(run: Run, folder: Path) -> None:
@@ -246,6 +264,28 @@ async def test_a_second_signal_ends_a_process_at_once(start: Start, vhost: Vhost
     assert code == 1
 
 
+def look(port: int, path: str) -> str:
+    """What the admin listener of a process says."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+        return str(answer.read().decode())
+
+
+async def test_each_process_of_a_worker_shows_itself_to_the_operator(
+    start: Start, vhost: Vhost, free_ports: list[int]
+) -> None:
+    first, second = free_ports
+    worker = await start(
+        *("worker", "hello.services:greeter", "--bus", vhost.url, "--processes=2", f"--admin-port={first}")
+    )
+    await worker.until("worker ready", number=2)
+
+    for port in (first, second):
+        assert json.loads(await asyncio.to_thread(look, port, "/readyz")) == {"status": "ok"}
+        metrics = await asyncio.to_thread(look, port, "/metrics")
+        assert 'busgate_worker_prefetch{topic="hello.greet.v1"} 32\n' in metrics
+        assert "busgate_bus_ready{} 1\n" in metrics
+
+
 def test_the_configuration_of_the_example_is_right(run: Run) -> None:
     examples = Path(__file__).parents[2] / "examples"
 
@@ -253,3 +293,13 @@ def test_the_configuration_of_the_example_is_right(run: Run) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("contracts: 3\n")
+
+
+@pytest.mark.parametrize(
+    "command", [["call", "hello.greet.v1", "{}"], ["ps"], ["tap"], ["topology"]], ids=lambda c: c[0]
+)
+def test_a_command_says_itself_what_is_wrong_and_prints_no_logs(run: Run, command: list[str]) -> None:
+    done = run(*command, "--bus", "amqp://127.0.0.1:9", BUSGATE_LOG__LEVEL="debug")
+
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.startswith("busgate: ")

@@ -65,20 +65,20 @@ def faults(
 
 
 def test_every_fault_is_told_at_once_with_its_line_and_cure(tmp_path: Path) -> None:
-    assert sorted(faults(FAULTY, folder=tmp_path)) == sorted([
+    assert faults(FAULTY, folder=tmp_path) == [
         "busgate.toml:1: bus: the user guest is refused beyond this machine: name a user for rabbit.example in url",
         'busgate.toml:5: edge.port: must be 0 to 65535 (is "abc")',
         "busgate.toml:6: edge.prot: is unknown; did you mean edge.port?",
         "busgate.toml:7: edge.contracts: 'shop contracts' is not the name of a module, like shop.contracts",
         'busgate.toml:8: edge.server_timing: must be true or false (is "perhaps")',
-        "busgate.toml:9: edge.admin: must be a table",
+        "busgate.toml:9: edge.admin: must be a table: write [edge.admin]",
         "busgate.toml:12: edge.limits.header: must be more than 0, at most 300 (is 0)",
         "busgate.toml:17: edge.jwt[0].keys[0]: a secret has at least 32 bytes, this one 7",
         "busgate.toml:28: edge.jwt[1].keys[0].algorithm: must be 'HS256', 'RS256', 'ES256' or 'EdDSA' (is \"RS512\")",
         'busgate.toml:30: edge.jwt[1].keys[1].secret: must be text, { file = "..." } or { env = "NAME" }',
         "busgate.toml:32: log.level: must be 'debug', 'info', 'warning' or 'error' (is \"loud\")",
         "busgate.toml:33: wroker: is unknown; did you mean worker?",
-    ])  # fmt: skip
+    ]  # fmt: skip
 
 
 def test_the_defaults_need_no_file() -> None:
@@ -131,9 +131,69 @@ def test_a_fault_of_the_environment_names_its_variable(tmp_path: Path) -> None:
 
     assert sorted(faults("[edge]\nport = 5\n", environ, folder=tmp_path)) == [
         "BUSGATE_BUS__PASWORD: bus.pasword: is unknown; did you mean bus.password?",
-        "BUSGATE_CACHE__SIZE: cache: is unknown; known are bus, edge, log, worker",
+        "BUSGATE_CACHE__SIZE: cache: is unknown; known are bus, edge, log, tracing, worker",
         'BUSGATE_EDGE__PORT: edge.port: must be 0 to 65535 (is "-1")',
     ]
+
+
+WRONG_TYPES = """\
+[bus]
+tls = { verify = "maybe" }
+[edge]
+jwt = { issuer = "x" }
+hosts = 5
+port = 8080.5
+processes = true
+[edge.limits]
+connections = [1]
+[[worker]]
+services = 1
+[log]
+level = 3
+"""
+
+
+def test_wrong_types_are_told_in_the_order_of_the_file_with_the_right_form(tmp_path: Path) -> None:
+    assert faults(WRONG_TYPES, folder=tmp_path) == [
+        'busgate.toml:2: bus.tls.verify: must be true or false (is "maybe")',
+        "busgate.toml:4: edge.jwt: must be a list of tables: write [[edge.jwt]]",
+        "busgate.toml:5: edge.hosts: must be a list",
+        "busgate.toml:6: edge.port: must be 0 to 65535 (is 8080.5)",
+        "busgate.toml:7: edge.processes: must be a number, not true or false",
+        "busgate.toml:9: edge.limits.connections: must be 1 to 1000000",
+        "busgate.toml:10: worker: must be a table: write [worker]",
+        "busgate.toml:13: log.level: must be 'debug', 'info', 'warning' or 'error' (is 3)",
+    ]
+
+
+def test_lists_and_tables_of_the_environment_are_json(tmp_path: Path) -> None:
+    environ = {"BUSGATE_EDGE__JWT": "[{", "BUSGATE_EDGE__LIMITS": "5", "BUSGATE_EDGE__HOSTS": "{}"}
+
+    assert faults("", environ, folder=tmp_path) == [
+        "BUSGATE_EDGE__HOSTS: edge.hosts: must be a list, as JSON",
+        "BUSGATE_EDGE__JWT: edge.jwt: must be a list of tables, as JSON",
+        "BUSGATE_EDGE__LIMITS: edge.limits: must be a table, as JSON",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("none", "there is no file"),
+        ("x" * 300, "File name too long"),
+        ("busgate.toml/x", "Not a directory"),
+        (".", "is not a file"),
+        ("nul\\u0000", "null byte"),
+    ],
+)
+@pytest.mark.parametrize("key", ["bus.password", "bus.tls.cafile"])
+def test_a_file_that_cannot_be_had_is_a_fault_like_others(tmp_path: Path, name: str, why: str, key: str) -> None:
+    value = f'{{ file = "{name}" }}' if key == "bus.password" else f'"{name}"'
+
+    (fault,) = faults(f"{key} = {value}\n", folder=tmp_path)
+
+    assert fault.startswith(f"busgate.toml:1: {key}: ")
+    assert why in fault
 
 
 def test_names_with_one_underscore_are_left_to_others() -> None:

@@ -5,6 +5,7 @@ import http.client
 import json
 import shlex
 import signal
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +55,13 @@ async def shop(demo: Process) -> list[Answer]:
     return [await paste(line) for line in await printed(demo)]
 
 
+async def look(line: str) -> str:
+    """What stands at the address that a line ends with."""
+    address = line.rpartition(" ")[2]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # none finds this machine's loopback
+    return await asyncio.to_thread(lambda: str(opener.open(address, timeout=20).read().decode()))
+
+
 def assert_shop_works(answers: list[Answer]) -> None:
     assert [status for status, _ in answers] == [201, 200, 409]
     assert answers[0][1] == answers[1][1] == {"id": 1, "sku": "A-1", "quantity": 2}
@@ -78,15 +86,83 @@ async def test_the_shop_on_the_embedded_bus(start: Start) -> None:
     assert "Traceback" not in demo.output
 
 
+async def test_the_embedded_bus_is_tapped_from_another_terminal(start: Start) -> None:
+    demo = await start("demo")
+    lines = await printed(demo)
+    command = shlex.split(await demo.until("tap --bodies --admin"))
+    tap = await start(*command[1:], "--json", "--count", "2")
+    await tap.until("tapping shop.orders.place.v1, shop.orders.read.v1, shop.stock.check.v1")
+
+    answer = await paste(lines[0])
+
+    assert answer[0] == 201
+    assert await tap.ended() == 0
+    inner, outer = (json.loads(line) for line in tap.lines if line.startswith("{"))
+    assert (inner["topic"], outer["topic"]) == ("shop.stock.check.v1", "shop.orders.place.v1")
+    assert (outer["request"], outer["reply"]) == ({"sku": "A-1", "quantity": 2}, answer[1])
+    assert inner["call"] != outer["call"]
+    assert inner["trace"] == outer["trace"] == outer["call"]  # what --call finds both by
+    assert await demo.until(f"ms  {outer['call']}")
+
+
+async def test_a_tap_of_the_embedded_bus_says_what_there_is_when_nothing_is_like_it(start: Start) -> None:
+    demo = await start("demo")
+    await printed(demo)
+    command = shlex.split(await demo.until("tap --bodies --admin"))
+
+    tap = await start(*command[1:], "shop.order.*", "--for", "1s")
+
+    assert await tap.ended() == 0
+    (line,) = tap.lines
+    assert line.startswith("no topic is like 'shop.order.*' and has a worker; there are: shop.orders.place.v1, ")
+
+
+async def test_a_tap_at_the_public_port_asks_for_the_admin_listener(start: Start) -> None:
+    demo = await start("demo")
+    lines = await printed(demo)
+    public = urlsplit(shlex.split(lines[0])[2]).netloc
+
+    tap = await start("tap", "--admin", f"http://{public}")
+
+    assert await tap.ended() == 2
+    (line,) = tap.lines
+    assert "404: is that the admin listener? By default it is http://127.0.0.1:8081" in line
+
+
+async def test_a_tap_ends_when_the_demo_does(start: Start) -> None:
+    demo = await start("demo")
+    await printed(demo)
+    tap = await start(*shlex.split(await demo.until("tap --bodies --admin"))[1:])
+    await tap.until("tapping")
+
+    demo.signal(signal.SIGINT)
+
+    assert await tap.ended() == 2
+    assert tap.lines[-1].startswith("busgate: ")
+    assert "Traceback" not in tap.output
+
+
+async def test_the_demo_says_where_its_documentation_is(start: Start) -> None:
+    demo = await start("demo")
+    line = await demo.until("documentation")
+
+    page = await look(line)
+
+    assert "<title>Example shop</title>" in page
+    assert "Two of what is in stock" in page
+
+
 @pytest.mark.slow
 async def test_the_shop_on_a_rabbitmq(start: Start, vhost: Vhost) -> None:
     demo = await start("demo", "--bus", vhost.url)
 
     answers = await shop(demo)
+    listed = await look(await demo.until("for the operator"))
     demo.signal(signal.SIGINT)
     code = await demo.ended()
 
     assert_shop_works(answers)
+    assert "/readyz" in listed
     assert code == 0
     assert "Traceback" not in demo.output
     assert await vhost.connections() == []

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.contextvars import bound_contextvars
 
 from busgate.ops.logs import configure
 from busgate.ops.settings import LogSettings
@@ -28,9 +29,9 @@ def _logging_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def written(style: Style, say: Callable[[Any], object], *, process: int | None = None) -> str:
+def written(style: Style, say: Callable[[Any], object], *, process: str | None = None, child: int | None = None) -> str:
     stream = io.StringIO()
-    configure(LogSettings(format=style), stream=stream, process=process)
+    configure(LogSettings(format=style), stream=stream, process=process, child=child)
     say(structlog.stdlib.get_logger("busgate.test"))
     return stream.getvalue()
 
@@ -110,8 +111,18 @@ def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[31merror" in stream.getvalue()
 
 
-def test_each_line_says_which_of_several_processes_wrote_it() -> None:
-    assert " process=1 " in written("text", lambda log: log.info("here"), process=1)
+def test_each_line_says_which_process_wrote_it() -> None:
+    text = written("text", lambda log: log.info("here"), process="web-4ad210", child=1)
+
+    assert " here process=web-4ad210 child=1 " in text
+    assert "child" not in written("text", lambda log: log.info("here"), process="web-4ad210")
+
+
+def test_of_several_members_in_one_process_each_line_names_its_own() -> None:
+    with bound_contextvars(process="orders"):
+        text = written("text", lambda log: log.info("here"), process="web-4ad210")
+
+    assert " process=orders " in text
 
 
 def test_stderr_is_the_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,10 +87,24 @@ async def test_a_killed_worker_is_started_again(two_workers: Process) -> None:
     before = children_of(two_workers.pid)
 
     os.kill(before[0], signal.SIGKILL)
-    line = await two_workers.until("a process died")
+    line = await two_workers.until("a process ended; it is started again")
     await times(two_workers, "worker ready", 3)
 
     assert json.loads(line)["exit"] == -signal.SIGKILL
+    after = children_of(two_workers.pid)
+    assert len(after) == 2
+    assert before[1] in after
+
+
+@pytest.mark.slow
+async def test_a_worker_that_ends_well_without_being_drained_is_started_again(two_workers: Process) -> None:
+    before = children_of(two_workers.pid)
+
+    os.kill(before[0], signal.SIGTERM)
+    line = await two_workers.until("a process ended; it is started again")
+    await times(two_workers, "worker ready", 3)
+
+    assert json.loads(line)["exit"] == 0
     after = children_of(two_workers.pid)
     assert len(after) == 2
     assert before[1] in after

@@ -81,6 +81,8 @@ class RabbitNode(ABC):
     """A RabbitMQ node of the suite's own. It keeps its ports and its data over `kill` and `start`."""
 
     broker: Broker
+    prometheus: str
+    """Where its metrics are."""
 
     @abstractmethod
     async def launch(self) -> None:

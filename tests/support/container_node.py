@@ -80,11 +80,12 @@ class ContainerNode(RabbitNode):
         testcontainers_config.ryuk_disabled = True
         password = secrets.token_hex(8)
         # Fixed ports: an engine hands out others whenever a container starts again.
-        amqp, management = free_ports(2)
+        amqp, management, prometheus = free_ports(3)
         self._container = (
             DockerContainer(image)
             .with_bind_ports(5672, amqp)
             .with_bind_ports(15672, management)
+            .with_bind_ports(15692, prometheus)
             .with_env("RABBITMQ_DEFAULT_USER", "test")
             .with_env("RABBITMQ_DEFAULT_PASS", password)
             .with_env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", SETTINGS)
@@ -94,6 +95,7 @@ class ContainerNode(RabbitNode):
         self.broker = Broker(
             f"test:{password}@{host}:{amqp}", Management(f"http://{host}:{management}", "test", password)
         )
+        self.prometheus = f"http://{host}:{prometheus}"
 
     async def launch(self) -> None:
         await asyncio.to_thread(self._launch)

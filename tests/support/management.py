@@ -119,6 +119,17 @@ class Vhost:
         connections: list[dict[str, Any]] = await self.management.get(path)
         return connections
 
+    async def close_connection(self, name: str) -> None:
+        """Close the connection that called itself so, once it is there."""
+        async with asyncio.timeout(20):
+            while True:
+                found = [each["name"] for each in await self.connections() if each.get("user_provided_name") == name]
+                for one in found:
+                    await self.management.delete(f"connections/{quoted(one)}")
+                if found:
+                    return
+                await asyncio.sleep(0.1)  # the statistics tell of it a moment later
+
     async def delete_queue(self, name: str) -> None:
         await self.management.delete(f"queues/{quoted(self.name)}/{quoted(name)}")
 

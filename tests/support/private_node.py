@@ -21,6 +21,8 @@ CONFIG = """\
 listeners.tcp.default = {host}:{amqp}
 management.tcp.ip = {host}
 management.tcp.port = {management}
+prometheus.tcp.ip = {host}
+prometheus.tcp.port = {prometheus}
 default_user = test
 default_pass = {password}
 collect_statistics_interval = 500
@@ -55,22 +57,36 @@ def find_epmd() -> str:
 
 
 class PrivateNode(RabbitNode):
-    def __init__(self, scripts: Path) -> None:
+    """A node in a folder of its own.
+
+    Args:
+        scripts: as `find_scripts` gives them.
+        config: more lines of rabbitmq.conf.
+    """
+
+    def __init__(self, scripts: Path, *, config: str = "") -> None:
         self._scripts = scripts
         self._home = Path(tempfile.mkdtemp(prefix="busgate-rabbitmq-"))
         self._running = self._home / "running"
         self._running.mkdir()
         self._reaper = Reaper(["sh", "-c", CLEAN_UP, "sh", str(self._home)])
         self._node: subprocess.Popen[bytes] | None = None
-        amqp, management, distribution, epmd = free_ports(4)
+        amqp, management, prometheus, distribution, epmd = free_ports(5)
         password = secrets.token_hex(8)
         self.broker = Broker(
             f"test:{password}@{HOST}:{amqp}", Management(f"http://{HOST}:{management}", "test", password)
         )
+        self.prometheus = f"http://{HOST}:{prometheus}"
         self._write_files(
             CONFIG.format(
-                host=HOST, amqp=amqp, management=management, password=password, max_message_size=MAX_MESSAGE_SIZE
+                host=HOST,
+                amqp=amqp,
+                management=management,
+                prometheus=prometheus,
+                password=password,
+                max_message_size=MAX_MESSAGE_SIZE,
             )
+            + config
         )
         self._environment = self._build_environment(distribution, epmd)
         # RabbitMQ would start one as a daemon that outlives it.
@@ -78,7 +94,7 @@ class PrivateNode(RabbitNode):
 
     def _write_files(self, config: str) -> None:
         (self._home / "rabbitmq.conf").write_text(config)
-        (self._home / "enabled_plugins").write_text("[rabbitmq_management].")
+        (self._home / "enabled_plugins").write_text("[rabbitmq_management,rabbitmq_prometheus].")
         (self._home / "environment.conf").touch()
         cookie = self._home / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16))

@@ -24,10 +24,16 @@ def find_node(say: Say) -> Callable[[], RabbitNode]:
     image = wanted_image()
     if image and have_image(image, say):
         return partial(ContainerNode, image)
+    return find_private_node(say)
+
+
+def find_private_node(say: Say) -> Callable[..., PrivateNode]:
+    """The same for a node on this machine, whose files the test writes."""
     scripts = find_scripts()
     if scripts is None and can_install():
         say("installing rabbitmq-server for the tests (apt-get)")
-        install()
+        if why := install("rabbitmq-server"):
+            raise BrokerError(f"{NOTHING} ({why})")
         scripts = find_scripts()
     if scripts is None:
         raise BrokerError(NOTHING)
@@ -38,9 +44,10 @@ def can_install() -> bool:
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
-def install() -> None:
+def install(*packages: str) -> str | None:
+    """Install packages of the system; why it could not be done, None when it was."""
     with _no_services_started():
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "rabbitmq-server"]):
+        for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
             done = subprocess.run(
                 ["apt-get", "-qq", *command],
                 env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
@@ -50,7 +57,8 @@ def install() -> None:
                 check=False,
             )
             if done.returncode:
-                raise BrokerError(f"{NOTHING} (apt-get {command[0]} failed: {' '.join(done.stderr.split())[-300:]})")
+                return f"apt-get {command[0]} failed: {' '.join(done.stderr.split())[-300:]}"
+    return None
 
 
 @contextmanager

@@ -165,7 +165,7 @@ async def test_a_deleted_exchange_of_calls_is_refused_until_the_topology_is_appl
         await load.until(lambda: len(faulty_world.history.since(known)) > 100)
         dark = faulty_world.history.since(known)
         healed = time.monotonic()
-        await edge.bus._broker.prepare([read.topic, write.topic])  # what `busgate topology --apply` does
+        await edge.bus.broker.prepare([read.topic, write.topic])  # what `busgate topology --apply` does
         await load.flow(200)
         recovery = faulty_world.history.recovery(healed)
     answers = faulty_world.history.ended_since(fault)

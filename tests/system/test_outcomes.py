@@ -1,17 +1,22 @@
 """The truth table, row by row, as an HTTP client sees it. `blocked` is with the faults of the broker."""
 
 import asyncio
+import json
 import uuid
 from typing import Any
 
 import pytest
-from support.faults.callers import Callers
-from support.faults.contracts import nowhere, obey, read, send, skewed, write
+from support.faults.callers import Callers, token
+from support.faults.contracts import Ask, Told, nowhere, obey, read, send, skewed, write
 from support.faults.history import Answer
 from support.faults.services import SECRET
 from support.faults.world import World, until
 
+from busgate.bus.signed import SigningKey, jwk_set, new_pem
 from busgate.contracts import Call
+from busgate.workers import Context, Service
+from busgate.workers.trust import Trust
+from busgate.workers.trust_settings import TrustSettings
 
 
 def seen(answer: Answer) -> tuple[int, str, str]:
@@ -88,17 +93,30 @@ async def test_an_edge_that_is_full(world: World) -> None:
 
 
 async def test_an_edge_that_drains(world: World) -> None:
+    """A body that comes in when half of the grace is over; what was called before is answered."""
     await world.local_worker()
     edge = await world.edge()
     callers = await world.callers(edge)
+    body = json.dumps({"nonce": "late", "ms": 0}).encode()
+    host, port = edge.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = ["POST /write HTTP/1.1", "Host: x", f"Authorization: Bearer {token('ann')}"]
+    head += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
 
-    waiting = asyncio.create_task(callers.ask(write, ms=500))
-    await until(lambda: edge.bus.requester.waiting)
-    edge.bus.requester.drain()
-    refused = await callers.ask(write)
+    writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body[:-1])
+    waiting = asyncio.create_task(callers.ask(write, ms=1500))
+    await until(lambda: edge.bus.requester.waiting and len(edge.edge.server) == 2)
+    draining = asyncio.create_task(edge.edge.drain(2.0))
+    await until(lambda: edge.bus.requester.draining)
+    writer.write(body[-1:])
+    refused = (await reader.read()).decode()
+    writer.close()
 
-    assert seen(refused) == (503, "draining", "not_executed")
+    assert refused.startswith("HTTP/1.1 503 ")
+    assert "Retry-After: " in refused
+    assert json.loads(refused.partition("\r\n\r\n")[2])["type"] == "urn:busgate:draining"
     assert (await waiting).status == 201
+    assert await draining
 
 
 @pytest.mark.slow
@@ -132,6 +150,22 @@ async def test_a_call_that_reaches_its_worker_too_late(world: World) -> None:
     proxy.down.delay = 0
 
     assert seen(answer) == (504, "too-late", "not_executed")
+
+
+async def test_a_worker_that_verifies_who_calls_and_cannot(world: World) -> None:
+    """The edge has no key: all its calls are unsigned."""
+    verifying = Service("verifying", trust="verified")
+
+    @verifying.handles(read)
+    async def never(request: Ask, _context: Context) -> Told:
+        raise AssertionError(f"{request} was run")
+
+    await world.local_worker(
+        service=verifying, trust=Trust(TrustSettings(jwks=jwk_set([SigningKey(new_pem())]).decode()))
+    )
+    callers = await world.callers(await world.edge())
+
+    assert seen(await callers.ask(read)) == (502, "caller-unverified", "not_executed")
 
 
 async def test_a_request_that_its_worker_cannot_read(world: World) -> None:

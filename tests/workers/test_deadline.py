@@ -145,6 +145,7 @@ async def test_a_handler_that_ignores_its_cancellation_is_counted_while_it_runs(
         await task
 
     assert [line["why"] for line in logs] == ["it ignores its cancellation"]
+    assert len(logs[0]["trace"]) == 32
     assert (execution.watch.stuck, execution.watch.stuck_total) == (0, 1)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from busgate.bus import Bus, Delivery
 from busgate.contracts import Call, CallFailed, Nothing, Problem, http
@@ -91,6 +92,27 @@ async def test_a_nested_call_inherits_trace_and_caller_one_hop_deeper(house: "Ho
     assert back.traceparent[:36] == front.traceparent[:36]
     assert back.traceparent[36:52] != front.traceparent[36:52]
     assert back.traceparent[52:] == front.traceparent[52:]
+
+
+async def test_the_crash_of_a_nested_call_is_found_in_the_log_by_the_trace_of_the_first(house: "House") -> None:
+    firsts: list[Context] = []
+
+    async def answer(_request: Lookup, _context: Context) -> Found:
+        raise ValueError("deep inside")
+
+    async def relay(request: Nothing, context: Context) -> Found:
+        firsts.append(context)
+        return await call_inner(request, context)
+
+    await house.work(service_of(outer, relay, "front"), service_of(inner, answer, "back"))
+    with capture_logs() as logs:
+        await house.fail(outer, Nothing())
+
+    (first,) = firsts
+    crash = next(line for line in logs if line["event"] == "a handler crashed")
+    assert (crash["topic"], crash["trace"]) == (inner.topic, first.trace_id)
+    assert crash["call"] != first.call_id
+    assert first.trace_id == first.traceparent.split("-")[1]
 
 
 async def test_a_nested_call_ends_before_the_call_it_is_made_in(house: "House") -> None:
@@ -257,11 +279,11 @@ async def test_no_nested_call_is_sent_when_no_time_is_left(house: "House", until
     executions = await house.work(service_of(outer, relay, "front"), service_of(inner, answer, "back"))
     with suppress(CallFailed):  # whether the answer or the end of the budget comes first
         await house.send(outer, b"{}", budget=0.1)
-    await until(lambda: bool(executions[outer.topic].failures))
+    await until(lambda: bool(executions[outer.topic].answers))
 
     assert [failed.kind.name for failed in failures] == ["too-late"]
-    assert executions[outer.topic].failures == {"nested-timeout": 1}
-    assert executions[inner.topic].failures == {}
+    assert executions[outer.topic].answers == {"nested-timeout": 1}
+    assert executions[inner.topic].answers == {}
 
 
 async def test_calls_cannot_be_nested_without_end(house: "House") -> None:
@@ -277,7 +299,7 @@ async def test_calls_cannot_be_nested_without_end(house: "House") -> None:
 
     assert document["type"] == "urn:busgate:nested-failure"
     assert depths == list(range(9))
-    assert executions[loop.topic].failures == {"nested-failure": 9}
+    assert executions[loop.topic].answers == {"nested-failure": 9}
 
 
 @pytest.mark.parametrize(
@@ -285,12 +307,12 @@ async def test_calls_cannot_be_nested_without_end(house: "House") -> None:
     [
         (b"reply", b'{"value":"x"}', "#/value (int_parsing)"),
         (b"reply", b"", "# (json_invalid)"),
-        (b"problem", b"", "a problem that cannot be read"),
-        (b"problem", b"[]", "a problem that cannot be read"),
-        (b"problem", b'{"type":[]}', "a problem that cannot be read"),
-        (b"problem", b'{"type":"urn:problem:missing"}', "a problem that cannot be read"),
-        (b"problem", b'{"type":"urn:problem:other"}', "a problem that the contract does not declare"),
-        (b"problem", b'{"type":"urn:busgate:no-route"}', "a problem that the contract does not declare"),
+        (b"problem", b"", "the problem cannot be read"),
+        (b"problem", b"[]", "the problem cannot be read"),
+        (b"problem", b'{"type":[]}', "the problem cannot be read"),
+        (b"problem", b'{"type":"urn:problem:missing"}', "the problem cannot be read"),
+        (b"problem", b'{"type":"urn:problem:other"}', "the problem is not one that the contract declares"),
+        (b"problem", b'{"type":"urn:busgate:no-route"}', "the problem is not one that the contract declares"),
     ],
 )
 async def test_a_nested_reply_that_does_not_match_the_contract_is_a_bad_reply(

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from busgate.bus import Bus, BusError
 from busgate.bus.embedded import EmbeddedBroker
-from busgate.contracts import Call, Nothing, http
+from busgate.contracts import Call, CallFailed, Nothing, http
 from busgate.workers import Context, Service, ServiceError, load_services, run_worker
 from busgate.workers.settings import WorkerSettings
 
@@ -146,7 +146,28 @@ async def test_a_worker_that_cannot_finish_in_time_says_so_and_ends_with_1(house
     with capture_logs() as logs:
         assert await worker == 1
     call.cancel()
-    assert {"event": "worker stopped", "cut": True, "stuck": 0, "log_level": "info"} in logs
+    assert {"event": "worker stopped", "cut": True, "log_level": "info"} in logs
+
+
+async def test_a_worker_that_loses_answers_at_its_end_says_how_many_and_ends_with_1(
+    house: "House", until: "Until"
+) -> None:
+    stop, started, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    bus = Bus(house.broker, name="worker")
+    settings = WorkerSettings(grace=0.05)
+    worker = asyncio.create_task(run_worker([waiting(go_on, started)], bus, stop=stop, settings=settings))
+    call = asyncio.create_task(house.send_when_served(wait))
+    await started.wait()
+    house.broker.stop()  # and with it every link
+    go_on.set()
+    await until(lambda: not bus.consumers.running)
+    stop.set()
+
+    with capture_logs() as logs:
+        assert await worker == 1
+    assert [line["count"] for line in logs if line["event"].startswith("answers are lost")] == [1]
+    with pytest.raises(CallFailed):
+        await call
 
 
 async def test_a_worker_without_a_broker_fails_with_one_line() -> None:

@@ -11,6 +11,7 @@ from mypy import api
 SNIPPET = '''
 from typing import assert_type
 from pydantic import BaseModel
+from busgate.bus import Client
 from busgate.contracts import Call, Problem, http
 from busgate.workers import Context, Service
 
@@ -60,6 +61,9 @@ async def test_of_an_author(context: Context) -> None:
     assert_type(await good(Ask(what="a"), context), Reply)
     assert_type(good_plain(Ask(what="a"), context), Reply)
 
+async def test_of_a_script(bus: Client) -> None:
+    assert_type(await bus.call(ask, Ask(what="a"), timeout=2), Reply)
+
 # -- bad
 
 @service.handles(ask)  # bad: "handles"
@@ -94,6 +98,12 @@ async def bad_uses(context: Context) -> None:
     await context.call(ask, Reply(text=""))  # bad: "call"
     reply: Ask = await context.call(ask, Ask(what=""))  # bad: a variable of another type
     context.call_blocking(ask, Reply(text=""))  # bad: "call_blocking"
+
+async def bad_script(bus: Client) -> None:
+    await bus.call(ask, Reply(text=""))  # bad: "call"
+    said: Ask = await bus.call(ask, Ask(what=""))  # bad: a variable of another type
+
+def bad_problem() -> None:
     raise Closed("come back later", until=5)  # bad: a field of the wrong type
 '''
 

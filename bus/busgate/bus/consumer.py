@@ -10,27 +10,25 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
-from busgate.contracts import CallFailed, FailureKind
+from busgate.contracts import Caller, CallFailed, FailureKind
 from busgate.contracts.failure import HANDLER_CRASHED, REDELIVERED, TOO_LATE
 
+from .call_fault import fault_of
+from .clocks import Clocks
 from .counters import Counters
 from .link import BusError, Link
+from .repeats import Repeats
 from .wire import (
-    CONTENT_TYPE,
-    MAX_HOPS,
     MAX_MESSAGE,
-    TYPE_CALL,
     TYPE_PROBLEM,
-    VERSION,
     CallContext,
     Message,
-    is_call_id,
-    is_reply_queue,
-    is_traceparent,
+    caller_of,
 )
 
 log = structlog.stdlib.get_logger("busgate.bus")
@@ -41,6 +39,8 @@ Answer = tuple[bytes, bytes]
 Finished = tuple[Answer, int, int]
 """What a redelivered copy of a call is answered with: the answer, when it was received and how long it ran."""
 
+NAMED = 20
+"""Calls that are cut, by their traces, in one line of the log."""
 RECENT = 2048
 RECENT_BYTES = 8 * 1024 * 1024
 
@@ -50,6 +50,7 @@ class Delivery:
 
     __slots__ = (
         "answer",
+        "caller",
         "context",
         "copies",
         "deadline",
@@ -70,7 +71,7 @@ class Delivery:
         self.message = message
         self.context = context
         self.deadline = deadline
-        """Epoch seconds, after which nobody may start; the budgets of nested calls end here."""
+        """Epoch seconds by our clock, after which nobody may start; the budgets of nested calls end here."""
         self.received_ms = int(now * 1000)
         self.started = time.monotonic()
         self.service = service
@@ -81,6 +82,8 @@ class Delivery:
         self.ran_ms = 0
         self.copies: list[Delivery] = []
         """Deliveries of the same call that came while this one ran."""
+        self.caller: Caller | None = None
+        """Who calls, as the check of its consumer found; None: it checks nothing, or nobody calls."""
 
     def remaining(self) -> float:
         """Seconds left of the budget; negative when it is over."""
@@ -89,12 +92,16 @@ class Delivery:
 
 Handle = Callable[[Delivery], Awaitable[Answer]]
 
+Check = Callable[[Delivery], FailureKind | None]
+"""Says why a call is refused, if it is."""
+
 
 class Consumers:
     """All topics that a process serves, over the generations of its links."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, clocks: Clocks) -> None:
         self._counters = counters
+        self._clocks = clocks
         self._topics: dict[bytes, Consumer] = {}
         self._link: Link | None = None
         self._running: dict[bytes, Delivery] = {}
@@ -102,10 +109,11 @@ class Consumers:
         self._older: dict[bytes, Finished] = {}
         self._recent_bytes = 0
         self._unsent: list[Delivery] = []
+        self._attached = asyncio.Event()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self._reported: set[str] = set()
+        self._dropped = Repeats()
         self._loop = asyncio.get_running_loop()
 
     def add(self, consumer: "Consumer") -> None:
@@ -120,17 +128,24 @@ class Consumers:
         """How many handlers run."""
         return len(self._running)
 
+    @property
+    def draining(self) -> bool:
+        """Whether no more calls are taken."""
+        return self._draining
+
     # -- what the bus tells
 
     async def attach(self, link: Link) -> None:
         """Consume on this link, and send the replies that found none before."""
         self._link = link
         unsent, self._unsent = self._unsent, []
-        for delivery in unsent:
-            if delivery.remaining() > 0:
-                self._reply(link, delivery)
-        if not self._draining:
-            for consumer in self._topics.values():
+        in_time = [delivery for delivery in unsent if delivery.remaining() > 0]
+        for delivery in in_time:
+            self._reply(link, delivery)
+        self._lose(len(unsent) - len(in_time))
+        self._attached.set()
+        for consumer in self._topics.values():
+            if not self._draining:  # looked at each time: a drain may begin between two of them
                 await link.consume(consumer.topic, consumer.prefetch)
 
     async def restore(self, link: Link, topic: str) -> None:
@@ -142,9 +157,12 @@ class Consumers:
     def detach(self) -> None:
         """The link is gone; what runs goes on."""
         self._link = None
+        self._attached.clear()
 
     async def drain(self, grace: float) -> bool:
-        """Stop consuming and wait for what runs. False: something did not end in time, and was cut.
+        """Stop consuming, wait for what runs, and for a link where answers still need one.
+
+        False: a handler did not end in time and was cut, or answers were lost.
 
         What the broker sent before it knew is run too: handed back, it would count as redelivered, and be refused
         elsewhere where a contract may not run twice.
@@ -154,16 +172,35 @@ class Consumers:
             async with asyncio.timeout(grace):
                 await self._stop_consuming()
                 await self._idle.wait()
+                await self._all_sent()
         except TimeoutError:
+            pass  # the rest says what is left
+        cut, lost = len(self._running), len(self._unsent)
+        if cut:
+            traces = [each.context.trace_id for each in self._running.values()][:NAMED]
+            log.error("handlers are cut: they did not end within the grace", count=cut, grace=grace, traces=traces)
             self.cut()
-            return False
-        return True
+        self._unsent.clear()
+        self._lose(lost)
+        return not cut and not lost
 
     def cut(self) -> None:
         """Cancel what still runs."""
         for delivery in list(self._running.values()):
             if delivery.task is not None:
                 delivery.task.cancel()
+
+    async def _all_sent(self) -> None:
+        """Wait until the next link took the answers that found none, or nobody waits for them any more."""
+        while (waited_for := max((each.remaining() for each in self._unsent), default=0.0)) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(waited_for):
+                    await self._attached.wait()
+
+    def _lose(self, count: int) -> None:
+        if count:
+            self._counters.lost_answers += count
+            log.error("answers are lost: there was no connection while somebody waited for them", count=count)
 
     async def _stop_consuming(self) -> None:
         link = self._link
@@ -181,22 +218,31 @@ class Consumers:
         """A delivery: start its handler, or settle it here."""
         self._counters.received += 1
         consumer = self._topics.get(message.routing_key)
-        fault = _fault(message) if consumer is not None else "no contract of ours has this routing key"
+        fault = fault_of(message) if consumer is not None else "no contract of ours has this routing key"
         if fault is not None or consumer is None:
             self._drop(link, message, fault or "")
             return
-        headers: dict[str, Any] = message.headers  # of the right types: _fault looked
+        headers: dict[str, Any] = message.headers  # of the right types: fault_of looked
         now = time.time()
         call_id = headers["call"].encode()
         context = CallContext(
             call_id, headers["traceparent"].encode(), headers.get("caller", "").encode(), headers["hops"]
         )
-        delivery = Delivery(
-            link, message, context, deadline=headers["deadline"] / 1000, now=now, service=consumer.service
-        )
-        if (message.redelivered or delivery.key in self._running) and self._settled_again(consumer, delivery):
+        if "jws" in headers:
+            context.jws, context.via = headers["jws"].encode(), headers.get("via", "").encode()
+        deadline: float = headers["deadline"] / 1000
+        if self._clocks.ahead:  # rare: a clock is wrong, and the deadline is by that of who calls
+            deadline += self._clocks.ahead.get(caller_of(message.reply_to), 0.0)
+        delivery = Delivery(link, message, context, deadline=deadline, now=now, service=consumer.service)
+        if consumer.check is not None:  # before duplicates: what one caller was answered is not for another
+            if self._refused(consumer.check, delivery):
+                return
+            delivery.key += context.caller
+        key = delivery.key
+        may_be_known = message.redelivered or key in self._running or key in self._recent or key in self._older
+        if may_be_known and self._settled_again(consumer, delivery):
             return
-        self._running[delivery.key] = delivery
+        self._running[key] = delivery
         self._idle.clear()
         self._start(consumer, delivery)
 
@@ -275,19 +321,22 @@ class Consumers:
         return problem(CallFailed(kind, service=delivery.service))
 
     def _drop(self, link: Link, message: Message, why: str) -> None:
-        """Settle a message that is not a call of ours: counted, said once, never run, never answered."""
+        """Settle a message that is not a call of ours: counted, said ever more rarely, never run, never answered."""
         self._counters.foreign += 1
-        if why not in self._reported and len(self._reported) < 100:
-            self._reported.add(why)
-            log.warning(
-                "dropped a message that is not a call",
-                why=why,
-                queue=message.routing_key.decode("ascii", "replace"),
-            )
+        if times := self._dropped.count(why):
+            queue = message.routing_key.decode("ascii", "replace")
+            log.warning("dropped a message that is not a call", why=why, queue=queue, times=times)
         link.ack(message.tag)
 
+    def _refused(self, check: Check, delivery: Delivery) -> bool:
+        """Answer a call that its consumer's check refuses; redelivered, it may have run elsewhere."""
+        kind = check(delivery)
+        if kind is not None:
+            self._refuse(delivery, REDELIVERED if delivery.message.redelivered else kind)
+        return kind is not None
+
     def _settled_again(self, consumer: "Consumer", delivery: Delivery) -> bool:
-        """Deal with a call that was delivered before; False: run it."""
+        """Deal with a call that came before, as the same message or another attempt; False: run it."""
         message = delivery.message
         self._counters.redelivered += message.redelivered
         running = self._running.get(delivery.key)
@@ -323,11 +372,14 @@ class Consumers:
 class Consumer:
     """One topic that this process serves."""
 
-    __slots__ = ("handle", "prefetch", "reruns", "service", "topic")
+    __slots__ = ("check", "handle", "prefetch", "reruns", "service", "topic")
 
-    def __init__(self, topic: str, handle: Handle, *, prefetch: int, reruns: bool, service: str) -> None:
+    def __init__(
+        self, topic: str, handle: Handle, *, prefetch: int, reruns: bool, service: str, check: Check | None = None
+    ) -> None:
         self.topic = topic
         self.handle = handle
+        self.check = check
         self.prefetch = prefetch
         self.reruns = reruns
         self.service = service
@@ -336,26 +388,3 @@ class Consumer:
 def problem(failure: CallFailed) -> Answer:
     """A failure as the answer of a worker."""
     return TYPE_PROBLEM, json.dumps(failure.document(), separators=(",", ":")).encode()
-
-
-def _fault(message: Message) -> str | None:
-    """Why a message is not a call of wire version 1, or None. Never quotes the message."""
-    if message.fault is not None:
-        return message.fault
-    headers: dict[str, Any] = message.headers
-    if headers.get("wire") != VERSION or type(headers["wire"]) is not int:
-        return "its wire version is not 1"
-    if message.type != TYPE_CALL or message.content_type != CONTENT_TYPE:
-        return "it is not of type call with content type application/json"
-    if not is_reply_queue(message.reply_to) or not 16 <= len(message.correlation_id) <= 64:
-        return "it has no usable reply_to and correlation_id"
-    if not is_call_id(headers.get("call")) or not is_traceparent(headers.get("traceparent")):
-        return "its headers call and traceparent are not both well-formed"
-    if type(headers.get("deadline")) is not int or type(headers.get("hops")) is not int or headers["hops"] not in _HOPS:
-        return "its headers deadline and hops are not both integers in range"
-    if not isinstance(headers.get("caller", ""), str) or "CC" in headers or "BCC" in headers:
-        return "it has a header that no call has"
-    return None
-
-
-_HOPS = range(MAX_HOPS + 1)

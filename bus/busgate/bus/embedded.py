@@ -9,7 +9,8 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from .link import BusError, LinkEvents
 from .wire import (
@@ -41,11 +42,13 @@ class EmbeddedBroker:
         self.down = False
         self.limits: dict[str, int] = {}
         """Lengths at which queues refuse more, by topic."""
+        self.sinks: list[Callable[[Message], None]] = []
+        """Of those who tap."""
 
     async def connect(self, events: LinkEvents, *, name: str, generation: int) -> "EmbeddedLink":
         if self.down:
             raise BusError("memory://: the embedded broker is stopped")
-        link = EmbeddedLink(self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}", name)
+        link = EmbeddedLink(self, events, f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}")
         self.links[link.reply_queue] = link
         return link
 
@@ -62,6 +65,9 @@ class EmbeddedBroker:
         queue = self.find(topic)
         return None if queue is None else len(queue.consumers)
 
+    def control_address(self) -> None:
+        return None
+
     def find(self, topic: str) -> "EmbeddedQueue | None":
         """The queue of a topic, unless its last consumer left too long ago."""
         queue = self.queues.get(topic)
@@ -69,6 +75,15 @@ class EmbeddedBroker:
             del self.queues[topic]
             return None
         return queue
+
+    @contextmanager
+    def tapped(self, sink: Callable[[Message], None]) -> Iterator[None]:
+        """Give a copy of each call that finds its queue, and of each reply, to `sink`."""
+        self.sinks.append(sink)
+        try:
+            yield
+        finally:
+            self.sinks.remove(sink)
 
     # -- what an operator does to a broker; tests do it too
 
@@ -158,12 +173,11 @@ class _Subscription:
 class EmbeddedLink:
     """A Link in memory. All that it reports comes in a later turn of the event loop, as from a socket."""
 
-    def __init__(self, broker: EmbeddedBroker, events: LinkEvents, reply_queue: str, name: str) -> None:
+    def __init__(self, broker: EmbeddedBroker, events: LinkEvents, reply_queue: str) -> None:
         self.reply_queue = reply_queue
         self.congested = False
         self._broker = broker
         self._events = events
-        self._app_id = name.encode()
         self._subscriptions: dict[str, _Subscription] = {}
         self._by_tag: dict[int, _Subscription] = {}
         self._last_tag = 0
@@ -191,10 +205,9 @@ class EmbeddedLink:
     ) -> None:
         message = self._message(TYPE_CALL, body)
         message.exchange, message.routing_key = CALLS_EXCHANGE.encode(), topic
-        message.correlation_id = message.message_id = correlation_id
+        message.correlation_id = correlation_id
         message.reply_to = self.reply_queue.encode()
         message.expiration = b"%d" % expiration_ms
-        message.timestamp = (deadline_ms - expiration_ms) // 1000
         message.headers |= {
             "call": context.call_id.decode(),
             "deadline": deadline_ms,
@@ -203,6 +216,10 @@ class EmbeddedLink:
         }
         if context.caller:
             message.headers["caller"] = context.caller.decode()
+            if context.jws:
+                message.headers["jws"] = context.jws.decode()
+                if context.via:
+                    message.headers["via"] = context.via.decode()
         self._publish(topic.decode(), message)
 
     def ping(self) -> None:
@@ -214,7 +231,6 @@ class EmbeddedLink:
         message = Message()
         message.type = kind
         message.content_type = CONTENT_TYPE
-        message.app_id = self._app_id
         message.headers = {"wire": VERSION}
         message.body = body
         return message
@@ -230,6 +246,8 @@ class EmbeddedLink:
     def _route(self, key: str, message: Message) -> None:
         if message.exchange == REPLIES_EXCHANGE.encode():
             owner = self._broker.links.get(key)
+            if message.type != TYPE_PING:
+                self._copy(message)
             if owner is not None:
                 owner.later(owner._events.on_reply, message)  # noqa: SLF001 - another link of this class
             elif message.type != TYPE_PING:
@@ -243,8 +261,13 @@ class EmbeddedLink:
         if len(queue.ready) >= self._broker.limits.get(key, 1 << 30):
             self.later(self._events.on_refused, message.correlation_id)
         else:
+            self._copy(message)
             queue.ready.append(_Stored(message))
             queue.dispatch()
+
+    def _copy(self, message: Message) -> None:
+        for sink in self._broker.sinks:
+            self._loop.call_soon(sink, message)
 
     def alarm_changed(self) -> None:
         """Tell the bus of an alarm, and send what was held when it is over."""
@@ -305,15 +328,18 @@ class EmbeddedLink:
             del subscription.unacked[tag]
             subscription.queue.dispatch()
 
+    def tap_replies(self, topics: frozenset[bytes]) -> None:
+        pass  # who taps this broker sees all of it
+
     def flush(self) -> None:
         pass  # nothing is held back
 
     # -- the end
 
-    def abort(self) -> None:
+    def abort(self, why: str = "dropped by this process") -> None:
         if self._open:
             self._end()
-            self._events.on_lost(BusError("memory://: the link was dropped"))
+            self._events.on_lost(BusError(f"memory://: {why}"))
 
     async def close(self) -> None:
         self._end()

@@ -50,12 +50,11 @@ def _publish_frame(channel: int, exchange: bytes, routing_key: bytes, *, mandato
 class CallTemplate:
     """The frames of a call to one topic from one reply queue, with the constant parts encoded."""
 
-    __slots__ = ("_app_id", "_channel", "_frame_max", "_publish", "_reply_to")
+    __slots__ = ("_channel", "_frame_max", "_publish", "_reply_to")
 
-    def __init__(self, topic: bytes, *, channel: int, reply_queue: bytes, app_id: bytes, frame_max: int) -> None:
+    def __init__(self, topic: bytes, *, channel: int, reply_queue: bytes, frame_max: int) -> None:
         self._publish = _publish_frame(channel, CALLS_EXCHANGE.encode(), topic, mandatory=True)
         self._reply_to = short(reply_queue)
-        self._app_id = short(app_id)
         self._channel = channel
         self._frame_max = frame_max
 
@@ -67,20 +66,17 @@ class CallTemplate:
         Raises:
             ValueError: the context has a value that would not fit, and would cost us the connection.
         """
-        content = properties.encode_call(
-            correlation_id, deadline_ms, expiration_ms, context, self._reply_to, self._app_id
-        )
+        content = properties.encode_call(correlation_id, deadline_ms, expiration_ms, context, self._reply_to)
         return [self._publish, *_content_frames(self._channel, content, body, self._frame_max)]
 
 
 class ReplyTemplate:
     """The frames of replies of one service on one channel."""
 
-    __slots__ = ("_app_id", "_channel", "_frame_max", "_publish", "_service")
+    __slots__ = ("_channel", "_frame_max", "_publish", "_service")
 
-    def __init__(self, service: bytes, *, channel: int, app_id: bytes, frame_max: int) -> None:
+    def __init__(self, service: bytes, *, channel: int, frame_max: int) -> None:
         self._service = service
-        self._app_id = short(app_id)
         self._channel = channel
         self._frame_max = frame_max
         self._publish: dict[bytes, bytes] = {}
@@ -95,7 +91,7 @@ class ReplyTemplate:
                 self._publish.clear()
             publish = _publish_frame(self._channel, REPLIES_EXCHANGE.encode(), reply_to, mandatory=True)
             self._publish[reply_to] = publish
-        content = properties.encode_reply(correlation_id, kind, received_ms, ran_ms, self._service, self._app_id)
+        content = properties.encode_reply(correlation_id, kind, received_ms, ran_ms, self._service)
         return [publish, *_content_frames(self._channel, content, body, self._frame_max)]
 
 

@@ -4,40 +4,20 @@ Channel 1 publishes calls (mandatory, confirmed) and consumes replies; channel 2
 replies and pings, without confirms: the one who waits for a reply notices when it does not come.
 """
 
-import asyncio
 import secrets
-import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import pamqp.commands as amqp
 from pamqp.base import Frame
 
+from .address import Address
 from .connection import Connection
 from .frames import CallTemplate, ReplyTemplate, encode_ack, encode_ping
-from .link import BusError, Link, LinkEvents
+from .link import Link, LinkEvents
+from .opening import open_connection
 from .wire import REPLIES_EXCHANGE, REPLY_QUEUE_PREFIX, TAPPED_SUFFIX, CallContext, Message
 
 CALLS, WORK = 1, 2
-CONNECT_TIMEOUT = 5.0
-"""Seconds for TCP, TLS, the handshake and the reply queue together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """One address of a broker, with what it takes to log in."""
-
-    host: str
-    port: int
-    vhost: str
-    user: str
-    password: str
-    tls: ssl.SSLContext | None = None
-
-    def __str__(self) -> str:
-        return f"{'amqps' if self.tls else 'amqp'}://{self.user}@{self.host}:{self.port}/{self.vhost.lstrip('/')}"
-
-    __repr__ = __str__
 
 
 async def open_lane(address: Address, events: LinkEvents, *, name: str, generation: int, heartbeat: int) -> "Lane":
@@ -46,44 +26,23 @@ async def open_lane(address: Address, events: LinkEvents, *, name: str, generati
     Raises:
         BusError: with the cause, in one line.
     """
-    lane: Lane | None = None
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            _, lane = await asyncio.get_running_loop().create_connection(
-                lambda: Lane(events, name=name), address.host, address.port, ssl=address.tls
-            )
-            await lane.handshake(
-                user=address.user,
-                password=address.password,
-                vhost=address.vhost,
-                heartbeat=heartbeat,
-                name=name,
-            )
-            await lane.open(f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}")
-    except BaseException as error:
-        if lane is not None:
-            lane.forsake()
-        if isinstance(error, TimeoutError):
-            raise BusError(f"{address}: no answer within {CONNECT_TIMEOUT:g} s") from error
-        if isinstance(error, OSError):
-            raise BusError(f"{address}: {error.strerror or error}") from error
-        if isinstance(error, BusError):
-            raise BusError(f"{address}: {error}", permanent=error.permanent) from error
-        raise
-    return lane
+    reply_queue = f"{REPLY_QUEUE_PREFIX}{name}.{generation}.{secrets.token_hex(6)}"
+    return await open_connection(
+        address, lambda: Lane(events), name=name, heartbeat=heartbeat, prepare=lambda lane: lane.open(reply_queue)
+    )
 
 
 class Lane(Connection):
     """A Link over AMQP. Open one with `open_lane`."""
 
-    def __init__(self, events: LinkEvents, *, name: str) -> None:
+    def __init__(self, events: LinkEvents) -> None:
         super().__init__()
         self._events = events
-        self._app_id = name.encode()
         self.reply_queue = ""
         self._call_templates: dict[bytes, CallTemplate] = {}
         self._reply_templates: dict[str, ReplyTemplate] = {}
         self._published = 0
+        self._tapped: frozenset[bytes] = frozenset()
         self._unconfirmed: dict[int, bytes] = {}
         self._unsettled: dict[int, None] = {}
         self._finished: list[int] = []
@@ -104,11 +63,6 @@ class Lane(Connection):
         self.reply_queue = reply_queue
         self._ping = encode_ping(reply_queue.encode(), channel=WORK, expiration_ms=3000)
 
-    def forsake(self) -> None:
-        """Drop a lane that nobody holds yet: on_lost is not called."""
-        self._closing = True
-        self.abort()
-
     # -- calls out
 
     def publish_call(
@@ -122,16 +76,18 @@ class Lane(Connection):
     ) -> None:
         template = self._call_templates.get(topic)
         if template is None:
+            reply_queue = self.reply_queue + (TAPPED_SUFFIX if topic in self._tapped else "")
             template = self._call_templates[topic] = CallTemplate(
-                topic,
-                channel=CALLS,
-                reply_queue=self.reply_queue.encode(),
-                app_id=self._app_id,
-                frame_max=self.frame_max,
+                topic, channel=CALLS, reply_queue=reply_queue.encode(), frame_max=self.frame_max
             )
         self._published += 1
         self._unconfirmed[self._published] = correlation_id
         self.write(*template.encode(correlation_id, deadline_ms, expiration_ms, context, body))
+
+    def tap_replies(self, topics: frozenset[bytes]) -> None:
+        for topic in topics ^ self._tapped:
+            self._call_templates.pop(topic, None)
+        self._tapped = topics
 
     def ping(self) -> None:
         self.write(self._ping)
@@ -165,7 +121,7 @@ class Lane(Connection):
         template = self._reply_templates.get(service)
         if template is None:
             template = self._reply_templates[service] = ReplyTemplate(
-                service.encode(), channel=WORK, app_id=self._app_id, frame_max=self.frame_max
+                service.encode(), channel=WORK, frame_max=self.frame_max
             )
         self.write(*template.encode(call.reply_to, call.correlation_id, kind, received_ms, ran_ms, body))
 

@@ -4,9 +4,12 @@ Two pairs exist, with one behaviour suite: RabbitBroker and Lane (AMQP), Embedde
 (in memory). Calls on a Link that publish or settle do not wait: what they say is on its way or the link is lost.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from .address import Address
 from .wire import CallContext, Message
 
 
@@ -76,6 +79,9 @@ class Link(Protocol):
     def ack(self, tag: int) -> None:
         """Settle a delivery as done. Acks of one turn of the loop travel together."""
 
+    def tap_replies(self, topics: frozenset[bytes]) -> None:
+        """Ask for the replies of these topics under the second key of the reply queue, which taps hear too."""
+
     def flush(self) -> None:
         """Send now what would leave at the end of this turn of the loop. For who knows that nothing joins it."""
 
@@ -88,8 +94,8 @@ class Link(Protocol):
     async def close(self) -> None:
         """Say goodbye, in bounded time; on_lost is not called."""
 
-    def abort(self) -> None:
-        """Drop the connection at once; on_lost is called."""
+    def abort(self, why: str = "dropped by this process") -> None:
+        """Drop the connection at once; on_lost is called, with `why` as its error."""
 
 
 class Broker(Protocol):
@@ -105,8 +111,21 @@ class Broker(Protocol):
     async def prepare(self, topics: Iterable[str]) -> None:
         """Make sure that exchanges and the queues of these topics exist. Raises BusError."""
 
+    def control_address(self) -> Address | None:
+        """Where the control bus is; None where there is none, because no other process can be there."""
+
     async def consumers(self, topic: str) -> int | None:
         """How many consumers the topic's queue has; None where there is no queue. Raises BusError."""
+
+
+def reason(error: BaseException) -> str:
+    """What an error of the network or of the client library says, in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _CONNECT.sub(lambda found: os.strerror(int(found[1])), text)
+
+
+_CONNECT = re.compile(r"\[Errno (\d+)\] Connect call failed \([^)]*\)")
+"""How asyncio says that nobody listens."""
 
 
 class BusError(Exception):

@@ -12,7 +12,17 @@ import pamqp.decode
 
 from busgate.contracts.caller import CALLER_LIMIT
 
-from .wire import CALL_ID_BYTES, CONTENT_TYPE, TRACEPARENT_BYTES, TYPE_CALL, VERSION, CallContext, Message
+from .wire import (
+    CALL_ID_BYTES,
+    CONTENT_TYPE,
+    JWS_LIMIT,
+    TRACEPARENT_BYTES,
+    TYPE_CALL,
+    VERSION,
+    VIA_LIMIT,
+    CallContext,
+    Message,
+)
 
 # Property flags, AMQP 0-9-1 section 4.2.6.1, in the order of the basic class.
 _CONTENT_TYPE, _CONTENT_ENCODING, _HEADERS, _DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 13, 1 << 12
@@ -50,6 +60,8 @@ _DEADLINE = b"\x08deadlinel"
 _HOPS = b"\x04hopsI"
 _TRACEPARENT = b"\x0btraceparentS" + _u32.pack(TRACEPARENT_BYTES)
 _CALLER = b"\x06callerS"
+_JWS = b"\x03jwsS"
+_VIA = b"\x03viaS"
 _RECEIVED = _WIRE + b"\x08receivedl"
 _RAN = b"\x03ranI"
 _SERVICE = b"\x07serviceS"
@@ -62,25 +74,17 @@ _reply_table = struct.Struct(f">{len(_RECEIVED)}sq{len(_RAN)}si{len(_SERVICE)}sI
 _CALL_START = (
     _u16.pack(
         _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _REPLY_TO | _EXPIRATION
-        | _MESSAGE_ID | _TIMESTAMP | _TYPE | _APP_ID
+        | _TIMESTAMP | _TYPE
     ) + _JSON
 )  # fmt: skip
-_REPLY_START = (
-    _u16.pack(_CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _EXPIRATION | _TYPE | _APP_ID) + _JSON
-)
+_REPLY_START = _u16.pack(_CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _CORRELATION_ID | _TYPE) + _JSON
 _PING_START = _u16.pack(_DELIVERY_MODE | _EXPIRATION | _TYPE)
-_REPLY_EXPIRATION = short(b"60000")
 
 
 def encode_call(
-    correlation_id: bytes,
-    deadline_ms: int,
-    expiration_ms: int,
-    context: CallContext,
-    reply_to: bytes,
-    app_id: bytes,
+    correlation_id: bytes, deadline_ms: int, expiration_ms: int, context: CallContext, reply_to: bytes
 ) -> bytes:
-    """The properties of a call; `correlation_id` is 32 bytes, `reply_to` and `app_id` are short strings already.
+    """The properties of a call; `correlation_id` is 32 bytes, `reply_to` is a short string already.
 
     Raises:
         ValueError: the context has a value that would not fit, and would cost us the connection.
@@ -97,12 +101,13 @@ def encode_call(
     )
     if caller:
         table += _CALLER + _u32.pack(len(caller)) + caller
+        if context.jws:
+            table += _signed(context)
     expiration = b"%d" % expiration_ms
     return b"".join(
         (
             _CALL_START, _u32.pack(len(table)), table, b"\x01\x20", correlation_id, reply_to,
-            bytes((len(expiration),)), expiration, b"\x20", correlation_id,
-            _u64.pack((deadline_ms - expiration_ms) // 1000), _TYPE_CALL, app_id,
+            bytes((len(expiration),)), expiration, _u64.pack((deadline_ms - expiration_ms) // 1000), _TYPE_CALL,
         )
     )  # fmt: skip
 
@@ -110,15 +115,21 @@ def encode_call(
 _TYPE_CALL = short(TYPE_CALL)
 
 
-def encode_reply(
-    correlation_id: bytes, kind: bytes, received_ms: int, ran_ms: int, service: bytes, app_id: bytes
-) -> bytes:
-    """The properties of a reply; `app_id` is a short string already."""
+def _signed(context: CallContext) -> bytes:
+    jws, via = context.jws, context.via
+    if len(jws) > JWS_LIMIT or len(via) > VIA_LIMIT:
+        raise ValueError("a signed caller or the name of a service that is too long")
+    signed = _JWS + _u32.pack(len(jws)) + jws
+    return signed + _VIA + _u32.pack(len(via)) + via if via else signed
+
+
+def encode_reply(correlation_id: bytes, kind: bytes, received_ms: int, ran_ms: int, service: bytes) -> bytes:
+    """The properties of a reply."""
     table = _reply_table.pack(_RECEIVED, received_ms, _RAN, ran_ms, _SERVICE, len(service)) + service
     return b"".join(
         (
             _REPLY_START, _u32.pack(len(table)), table, _TRANSIENT, bytes((len(correlation_id),)), correlation_id,
-            _REPLY_EXPIRATION, bytes((len(kind),)), kind, app_id,
+            bytes((len(kind),)), kind,
         )
     )  # fmt: skip
 
@@ -150,7 +161,7 @@ def _decode_own_call(message: Message, data: bytes, at: int) -> int:
     call, call_id, deadline, deadline_ms, hops, depth, trace, traceparent = _call_table.unpack_from(data, at + 4)
     if call != _CALL or deadline != _DEADLINE or hops != _HOPS or trace != _TRACEPARENT:
         return 0
-    headers = {
+    headers: dict[str, Any] = {
         "wire": VERSION,
         "call": call_id.decode(),
         "deadline": deadline_ms,
@@ -159,9 +170,12 @@ def _decode_own_call(message: Message, data: bytes, at: int) -> int:
     }
     if caller_at != table_end:
         text_at = caller_at + len(_CALLER) + 4
-        if data[caller_at : text_at - 4] != _CALLER or text_at + _u32.unpack_from(data, text_at - 4)[0] != table_end:
+        if data[caller_at : text_at - 4] != _CALLER:
             return 0
-        headers["caller"] = data[text_at:table_end].decode()
+        text_end = text_at + _u32.unpack_from(data, text_at - 4)[0]
+        if text_end != table_end and not _decode_signed(headers, data, text_end, table_end):
+            return 0
+        headers["caller"] = data[text_at:text_end].decode()
     message.headers = headers
     message.content_type = CONTENT_TYPE
     at = table_end + 1
@@ -171,15 +185,25 @@ def _decode_own_call(message: Message, data: bytes, at: int) -> int:
     message.reply_to = data[end + 1 : at]
     end = at + 1 + data[at]
     message.expiration = data[at + 1 : end]
+    end += 8  # the timestamp is for the broker, which tells how old the head of a queue is
     at = end + 1 + data[end]
-    message.message_id = data[end + 1 : at]
-    message.timestamp = _u64.unpack_from(data, at)[0]
-    at += 8
-    end = at + 1 + data[at]
-    message.type = data[at + 1 : end]
-    at = end + 1 + data[end]
-    message.app_id = data[end + 1 : at]
+    message.type = data[end + 1 : at]
     return at
+
+
+def _decode_signed(headers: dict[str, Any], data: bytes, at: int, table_end: int) -> bool:
+    """What `_signed` lays out, up to the end of the table; False where it is anything else."""
+    for name in (_JWS, _VIA):
+        text_at = at + len(name) + 4
+        if text_at > table_end or data[at : text_at - 4] != name:
+            return False
+        at = text_at + _u32.unpack_from(data, text_at - 4)[0]
+        if at > table_end:
+            return False
+        headers[name[1:4].decode()] = data[text_at:at].decode()
+        if at == table_end:
+            return True
+    return False
 
 
 def _decode_own_reply(message: Message, data: bytes, at: int) -> int:
@@ -200,11 +224,7 @@ def _decode_own_reply(message: Message, data: bytes, at: int) -> int:
     end = at + 1 + data[at]
     message.correlation_id = data[at + 1 : end]
     at = end + 1 + data[end]
-    message.expiration = data[end + 1 : at]
-    end = at + 1 + data[at]
-    message.type = data[at + 1 : end]
-    at = end + 1 + data[end]
-    message.app_id = data[end + 1 : at]
+    message.type = data[end + 1 : at]
     return at
 
 
@@ -212,7 +232,6 @@ _SHORT_PROPERTIES = (
     (_CORRELATION_ID, "correlation_id"),
     (_REPLY_TO, "reply_to"),
     (_EXPIRATION, "expiration"),
-    (_MESSAGE_ID, "message_id"),
 )
 
 
@@ -232,17 +251,15 @@ def _decode_any(message: Message, data: bytes, at: int) -> int:
         if flags & flag:
             text, at = _short_at(data, at)
             setattr(message, name, text)
+    if flags & _MESSAGE_ID:
+        at += 1 + data[at]
     if flags & _TIMESTAMP:
-        message.timestamp = _u64.unpack_from(data, at)[0]
         at += 8
     if flags & _TYPE:
         message.type, at = _short_at(data, at)
-    if flags & _USER_ID:
-        at += 1 + data[at]
-    if flags & _APP_ID:
-        message.app_id, at = _short_at(data, at)
-    if flags & _CLUSTER_ID:
-        at += 1 + data[at]
+    for flag in (_USER_ID, _APP_ID, _CLUSTER_ID):
+        if flags & flag:
+            at += 1 + data[at]
     return at
 
 

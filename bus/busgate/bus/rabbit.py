@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from .lane import Address, Lane, open_lane
+from .address import Address
+from .lane import Lane, open_lane
 from .link import BusError, LinkEvents
 from .topology import ExchangeKind, Topology
 
@@ -15,16 +16,25 @@ HEARTBEAT = 5
 
 
 class RabbitBroker:
-    """The nodes of one RabbitMQ cluster; the next one is tried when one cannot be reached."""
+    """The nodes of one RabbitMQ cluster; the next one is tried when one cannot be reached.
+
+    `makes`: exchanges and queues that are missing are made; a visitor leaves the topology as it is.
+    """
 
     def __init__(
-        self, addresses: Sequence[Address], *, kind: ExchangeKind = "direct", heartbeat: int = HEARTBEAT
+        self,
+        addresses: Sequence[Address],
+        *,
+        kind: ExchangeKind = "direct",
+        heartbeat: int = HEARTBEAT,
+        makes: bool = True,
     ) -> None:
         if not addresses:
             raise ValueError("a broker needs an address")
         self._addresses = list(addresses)
         self._kind: ExchangeKind = kind
         self._heartbeat = heartbeat
+        self._makes = makes
 
     @property
     def address(self) -> str:
@@ -35,11 +45,15 @@ class RabbitBroker:
             return await open_lane(
                 self._addresses[0], events, name=name, generation=generation, heartbeat=self._heartbeat
             )
-        except BusError:
+        except BusError as error:
             self._next_address()
+            if not self._makes and "no exchange" in str(error):
+                raise BusError(f"{error}: nobody serves on this vhost yet", permanent=True) from error
             raise
 
     async def prepare(self, topics: Iterable[str]) -> None:
+        if not self._makes:
+            return
         try:
             async with self._topology() as topology:
                 parts = await topology.make(topics)
@@ -52,7 +66,16 @@ class RabbitBroker:
 
     async def consumers(self, topic: str) -> int | None:
         async with self._topology() as topology:
-            return await topology.consumers(topic)
+            depth = await topology.depth(topic)
+        return None if depth is None else depth.consumers
+
+    def control_address(self) -> Address:
+        return self._addresses[0]
+
+    async def delete(self, topics: Iterable[str]) -> None:
+        """Delete the queues of these topics with all that waits in them. Raises BusError."""
+        async with self._topology() as topology:
+            await topology.delete(topics)
 
     def _topology(self) -> Topology:
         return Topology(self._addresses[0], kind=self._kind)

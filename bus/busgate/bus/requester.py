@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from busgate.contracts import CallFailed, FailureKind
 from busgate.contracts.failure import (
     BAD_REPLY,
@@ -42,11 +44,16 @@ from .wire import (
     Message,
 )
 
+log = structlog.stdlib.get_logger("busgate.bus")
+
 TICK = 0.02
 """Seconds between two sweeps; a call is answered at most this late."""
 
 SKEW_MS = 500
 """Milliseconds that the clocks of edge and worker may differ before it is counted."""
+
+SKEW_TOLD_EVERY = 10_000
+"""Replies by a wrong clock, of which one is told in the log; the counter has all."""
 
 RETRY_SOON = 1.0
 """Seconds after which a refused call may be tried again."""
@@ -118,6 +125,15 @@ class Requester:
         return endpoint
 
     @property
+    def endpoints(self) -> list["Endpoint"]:
+        """Of all topics that are called from here."""
+        return list(self._endpoints.values())
+
+    def __contains__(self, topic: object) -> bool:
+        """Whether a topic is called from here."""
+        return topic in self._endpoints
+
+    @property
     def waiting(self) -> int:
         """How many calls wait for their reply."""
         return len(self._waiting)
@@ -146,6 +162,10 @@ class Requester:
         self._draining = True
         self._refuse_for(DRAINING)
 
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
     def _refuse_for(self, kind: FailureKind | None) -> None:
         self._unusable = DRAINING if self._draining else kind
 
@@ -156,8 +176,8 @@ class Requester:
         link = self._link
         if link is None or self._unusable is not None or link.congested or len(self._waiting) >= self._max_waiting:
             raise self._refusal(link)
-        if endpoint.unserved:
-            raise CallFailed(NO_WORKERS, retry_after=RETRY_SOON)
+        if endpoint.closed is not None:
+            raise CallFailed(endpoint.closed, retry_after=RETRY_SOON)
         endpoint.admission.admit(self._loop.time())
         return link
 
@@ -223,7 +243,7 @@ class Requester:
         took_ms = (now - waiting.sent) * 1000
         self._forget(message.correlation_id)
         self._counters.replies += 1
-        waiting.endpoint.unserved = False
+        waiting.endpoint.closed = None
         if fault is not None:
             self._counters.bad_replies += 1
             waiting.set_exception(CallFailed(BAD_REPLY, fault))
@@ -231,15 +251,18 @@ class Requester:
         headers: dict[str, Any] = message.headers  # of the right types: _fault looked
         ran_ms = headers["ran"]
         queued_ms = took_ms - ran_ms
-        self._look_at_clock(headers["received"], took_ms)
+        self._look_at_clock(headers, took_ms)
         waiting.endpoint.admission.replied(now, queued_ms / 1000, ran_ms / 1000)
         waiting.set_result(Reply(message, headers["service"], ran_ms, queued_ms))
 
-    def _look_at_clock(self, received_ms: int, took_ms: float) -> None:
+    def _look_at_clock(self, headers: dict[str, Any], took_ms: float) -> None:
         """A worker cannot have received a call before it was sent, or after its reply came: then a clock is wrong."""
         now_ms = time.time() * 1000
-        if not now_ms - took_ms - SKEW_MS <= received_ms <= now_ms + SKEW_MS:
+        if not now_ms - took_ms - SKEW_MS <= headers["received"] <= now_ms + SKEW_MS:
             self._counters.skewed += 1
+            if self._counters.skewed % SKEW_TOLD_EVERY == 1:
+                ahead = (headers["received"] - now_ms) / 1000
+                log.warning("a clock is wrong", service=headers["service"], its_worker_is_ahead_by=round(ahead, 1))
 
     def _on_unexpected(self, message: Message) -> None:
         if message.type == TYPE_PING:
@@ -295,15 +318,20 @@ class Requester:
 class Endpoint:
     """Calls of one topic. Get it once from the bus and keep it."""
 
-    __slots__ = ("_requester", "admission", "routing_key", "topic", "unserved")
+    __slots__ = ("_requester", "admission", "closed", "routing_key", "topic")
 
     def __init__(self, requester: Requester, topic: str, timeout: float) -> None:
         self._requester = requester
         self.topic = topic
         self.routing_key = topic.encode()
         self.admission = Admission(timeout)
-        self.unserved = False
-        """Known to have no worker: calls are refused until the probe finds one."""
+        self.closed: FailureKind | None = None
+        """Why every call is refused at once: it is known to have no worker, or may not be called from here."""
+
+    @property
+    def unserved(self) -> bool:
+        """Known to have no worker; until the probe finds one."""
+        return self.closed is NO_WORKERS
 
     def call(self, body: bytes, context: CallContext, budget: float) -> WaitingCall:
         """Send a call and return its future reply, of type `reply` or `problem`.

@@ -5,13 +5,31 @@ Whoever validates says with `context` where to look: `{"folder": Path, "environ"
 is the working folder and the environment of the process.
 """
 
+import ipaddress
 import os
+import re
+import stat
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+LAST_PORT = 65535
 
 _READABLE_BY_ALL = 0o004
+_AUTHORITY = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SOURCES = 'must be text, { file = "..." } or { env = "NAME" }'
 
 
@@ -20,6 +38,49 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        """`true` is 1 to Python and to pydantic, but hardly to who wrote it."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise ValueError("must be a number, not true or false")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a sort of value is called in the reference of the configuration."""
+
+    name: str
+
+
+def split_web_url(text: str) -> SplitResult:
+    """Split an address of http or https.
+
+    Raises:
+        ValueError: it is none, or holds what no address in a file should. Quotes nothing: it may be a password.
+    """
+    try:
+        url = urlsplit(text)
+        readable = url.port != 0 and bool(url.hostname) and text.isascii() and text.isprintable() and " " not in text
+    except ValueError:
+        readable = False
+    if not readable or url.scheme not in ("http", "https"):
+        raise ValueError("must be an address like https://host/path")
+    if "@" in url.netloc:
+        raise ValueError("an address holds no user and password")
+    if url.fragment:
+        raise ValueError("an address ends before its #")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address of a host is that of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
 
 def _place(name: str | Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "")) / name
@@ -27,8 +88,16 @@ def _place(name: str | Path, info: ValidationInfo) -> Path:
 
 def _existing(name: Path, info: ValidationInfo) -> Path:
     path = _place(name, info)
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
+    if not regular:
+        raise ValueError(f"{path} is not a file")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"cannot read {path}: Permission denied")
     return path
 
 
@@ -36,6 +105,13 @@ def _private(name: Path, info: ValidationInfo) -> Path:
     path = _existing(name, info)
     if path.stat().st_mode & _READABLE_BY_ALL:
         raise ValueError(f"{path} can be read by everyone; chmod o-r it")
+    return path
+
+
+def _folder(name: Path, info: ValidationInfo) -> Path:
+    path = _place(name, info)
+    if not path.is_dir():
+        raise ValueError(f"there is no folder {path}")
     return path
 
 
@@ -78,21 +154,51 @@ def _secret(value: object, info: ValidationInfo) -> SecretStr:
     return value if isinstance(value, SecretStr) else SecretStr(_resolve(value, info, private=True))
 
 
+def _zoned(when: datetime) -> datetime:
+    if when.tzinfo is None:
+        raise ValueError("needs its time zone, like 2026-12-31T00:00:00Z")
+    return when
+
+
+def _authorities(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _AUTHORITY.fullmatch(name):
+            raise ValueError(f"{name!r} is not a host in lower case with or without a port, like api.shop.example")
+    return names
+
+
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+Secret = Annotated[SecretStr, BeforeValidator(_secret), Kind("secret")]
 """Text that is never shown. A file that holds it must not be readable by everyone."""
 
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(_text), Kind("text or place")]
 """Text that may be long and public, such as a public key; from the same places as a secret."""
 
-PublicFile = Annotated[Path, AfterValidator(_existing)]
+PublicFile = Annotated[Path, AfterValidator(_existing), Kind("file")]
 """An existing file. A relative path starts at the folder of the config file."""
 
-PrivateFile = Annotated[Path, AfterValidator(_private)]
+PrivateFile = Annotated[Path, AfterValidator(_private), Kind("private file")]
 """An existing file that not everyone may read."""
+
+Folder = Annotated[Path, AfterValidator(_folder), Kind("folder")]
+"""An existing folder. A relative path starts at the folder of the config file."""
+
+PlacedFile = Annotated[Path, AfterValidator(_place), Kind("file")]
+"""A file that whoever reads it judges, and that may come later. A relative path starts at the folder of the config
+file.
+"""
+
+Time = Annotated[datetime, AfterValidator(_zoned), Kind("time")]
+"""A moment, like 2026-12-31T00:00:00Z."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """A list of texts; one text stands for a list of one."""
+
+Authorities = Annotated[Names, AfterValidator(_authorities)]
+"""What requests may name in `Host`."""
+
+Port = Annotated[int, Field(ge=0, le=LAST_PORT)]
+"""0 is any free one, for tests."""

@@ -11,6 +11,8 @@ VERSION = 1
 CALLS_EXCHANGE = "busgate.calls"
 REPLIES_EXCHANGE = "busgate.replies"
 CONTROL_EXCHANGE = "busgate.control"
+AUDIT_EXCHANGE = "busgate.audit"
+"""Only where edges publish audit records."""
 REPLY_QUEUE_PREFIX = "busgate.reply."
 TAPPED_SUFFIX = ".tapped"
 """Second key of a reply queue. Replies use it while a tap holds a lease on their topic."""
@@ -24,6 +26,10 @@ TYPE_PROBLEM = b"problem"
 TYPE_PING = b"ping"
 CONTENT_TYPE = b"application/json"
 
+JWS_LIMIT = 8192
+"""Bytes of the header `jws`; the claims of the longest caller take some 5,800."""
+VIA_LIMIT = 64
+"""Bytes of the header `via`, the name of a service."""
 CALL_ID_BYTES = 32
 TRACEPARENT_BYTES = 55
 MAX_HOPS = 8
@@ -41,6 +47,12 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 def is_reply_queue(name: bytes) -> bool:
     """Whether a `reply_to` is one that a worker may answer to; anything else would make it a confused deputy."""
     return _REPLY_QUEUE.fullmatch(name) is not None
+
+
+def caller_of(reply_queue: bytes) -> str:
+    """The process that a reply queue belongs to, `busgate.reply.<process>.<generation>.<random>`."""
+    name = reply_queue.decode("ascii", "replace").removeprefix(REPLY_QUEUE_PREFIX).removesuffix(TAPPED_SUFFIX)
+    return name.rsplit(".", 2)[0]
 
 
 def is_call_id(value: object) -> bool:
@@ -77,17 +89,39 @@ class Ids:
 class CallContext:
     """What a call inherits and hands on: its id, its trace, its caller, and how deep it is nested.
 
-    Ids are ASCII bytes, as they travel: `call_id` 32 hex digits, `traceparent` 55 characters, `caller` JSON or
-    empty for a public call.
+    All of it is bytes, as they travel: `call_id` 32 hex digits, `traceparent` 55 characters, `caller` JSON or
+    empty for a public call; `jws` the caller as the edge signed it, or empty; `via` the service that calls on, or
+    empty, and only beside a `jws`.
     """
 
-    __slots__ = ("call_id", "caller", "hops", "traceparent")
+    __slots__ = ("call_id", "caller", "hops", "jws", "traceparent", "via")
 
-    def __init__(self, call_id: bytes, traceparent: bytes, caller: bytes = b"", hops: int = 0) -> None:
+    def __init__(
+        self,
+        call_id: bytes,
+        traceparent: bytes,
+        caller: bytes = b"",
+        hops: int = 0,
+        jws: bytes = b"",
+        via: bytes = b"",
+    ) -> None:
         self.call_id = call_id
         self.traceparent = traceparent
         self.caller = caller
         self.hops = hops
+        self.jws = jws
+        self.via = via
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits, the same for all calls of a trace: what logs are searched by."""
+        return self.traceparent[3:35].decode()
+
+
+def new_context(ids: Ids, caller: bytes = b"") -> CallContext:
+    """A new call, the first of its trace: for whoever is not asked by somebody else."""
+    call_id = ids.take(CALL_ID_BYTES)
+    return CallContext(call_id, b"00-%b-%b-01" % (call_id, ids.take(16)), caller)
 
 
 class Message:
@@ -98,7 +132,6 @@ class Message:
     """
 
     __slots__ = (
-        "app_id",
         "body",
         "content_type",
         "correlation_id",
@@ -106,12 +139,10 @@ class Message:
         "expiration",
         "fault",
         "headers",
-        "message_id",
         "redelivered",
         "reply_to",
         "routing_key",
         "tag",
-        "timestamp",
         "type",
     )
 
@@ -127,9 +158,6 @@ class Message:
         self.correlation_id = b""
         self.reply_to = b""
         self.expiration = b""
-        self.message_id = b""
-        self.timestamp = 0
         self.type = b""
-        self.app_id = b""
         self.body = b""
         self.fault: str | None = None

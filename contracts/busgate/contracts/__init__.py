@@ -4,8 +4,11 @@ from . import http
 from .call import Call, ContractError
 from .caller import Caller
 from .catalog import Catalog, Nothing
+from .example import Example
 from .failure import CallFailed, FailureKind, Outcome
+from .pre_call import PreCallQuestion, PreCallVerdict, pre_call
 from .problem import Problem
+from .secret import Secret
 
 __all__ = [
     "Call",
@@ -13,9 +16,14 @@ __all__ = [
     "Caller",
     "Catalog",
     "ContractError",
+    "Example",
     "FailureKind",
     "Nothing",
     "Outcome",
+    "PreCallQuestion",
+    "PreCallVerdict",
     "Problem",
+    "Secret",
     "http",
+    "pre_call",
 ]

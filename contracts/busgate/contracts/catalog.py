@@ -41,17 +41,7 @@ class Catalog:
         Raises:
             ContractError: a module cannot be imported, or holds no contract.
         """
-        calls: list[AnyCall] = []
-        for name in modules:
-            try:
-                module = importlib.import_module(name)
-            except Exception as error:
-                raise ContractError(f"cannot import {name}: {type(error).__name__}: {error}") from error
-            found = [value for value in vars(module).values() if isinstance(value, Call)]
-            if not found:
-                raise ContractError(f"module {name} holds no contract: assign a Call(...) at its top level")
-            calls += found
-        return cls(dict.fromkeys(calls))
+        return cls(dict.fromkeys(call for name in modules for call in contracts_in(name)))
 
     def __iter__(self) -> Iterator[AnyCall]:
         return iter(self._by_topic.values())
@@ -64,6 +54,22 @@ class Catalog:
 
     def __contains__(self, topic: object) -> bool:
         return topic in self._by_topic
+
+
+def contracts_in(name: str) -> list[AnyCall]:
+    """Import a module by name; the contracts that are its attributes.
+
+    Raises:
+        ContractError: it cannot be imported, or holds no contract.
+    """
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise ContractError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+    found = [value for value in vars(module).values() if isinstance(value, Call)]
+    if not found:
+        raise ContractError(f"module {name} holds no contract: assign a Call(...) at its top level")
+    return found
 
 
 class Nothing(BaseModel):

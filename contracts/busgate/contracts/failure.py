@@ -36,6 +36,9 @@ class FailureKind:
 # -- said by the bus side of the caller, before or instead of a reply
 NO_ROUTE = FailureKind("no-route", 503, "not_executed", "No service listens on this topic", "service")
 NO_WORKERS = FailureKind("no-workers", 503, "not_executed", "No worker serves this topic", "service")
+TOPIC_FORBIDDEN = FailureKind(
+    "topic-forbidden", 503, "not_executed", "The message bus does not let this gateway call this topic", "bus"
+)
 BUS_UNAVAILABLE = FailureKind("bus-unavailable", 503, "not_executed", "The message bus cannot be reached", "bus")
 BUS_BLOCKED = FailureKind("bus-blocked", 503, "not_executed", "The message bus refuses new messages", "bus")
 OVERLOADED = FailureKind("overloaded", 503, "not_executed", "Too many calls are waiting", "service")
@@ -53,6 +56,9 @@ REDELIVERED = FailureKind("redelivered", 504, "unknown", "The call was delivered
 UNREADABLE_REQUEST = FailureKind(
     "unreadable-request", 502, "not_executed", "The worker cannot read this request", "service"
 )
+CALLER_UNVERIFIED = FailureKind(
+    "caller-unverified", 502, "not_executed", "The service cannot verify who calls", "service"
+)
 HANDLER_CRASHED = FailureKind("handler-crashed", 500, "unknown", "The service failed", "service")
 HANDLER_TIMEOUT = FailureKind("handler-timeout", 504, "unknown", "The handler ran past its deadline", "service")
 NESTED_FAILURE = FailureKind("nested-failure", 502, "unknown", "A service behind this service failed", "service")
@@ -64,6 +70,7 @@ WORKER_KINDS = {
         TOO_LATE,
         REDELIVERED,
         UNREADABLE_REQUEST,
+        CALLER_UNVERIFIED,
         HANDLER_CRASHED,
         HANDLER_TIMEOUT,
         NESTED_FAILURE,

@@ -1,23 +1,23 @@
 """The OpenAPI 3.1 document of a catalog: what clients may send, and every answer they can get."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, get_args
 
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
-from pydantic_core import core_schema
+from pydantic_core import PydanticSerializationError, core_schema, from_json, to_json
 
 from .call import Call, ContractError
 from .catalog import AnyCall, Catalog
 from .failure import Outcome, Party
 from .fields import request_fields
 from .problem import Problem
+from .sample import SCHEMAS, Json
+from .security import DEFAULT_DOORS, Doors
+from .shown import Shown, shown_examples
 
-Json = dict[str, Any]
-
-_SCHEMAS = "#/components/schemas/"
 _PROBLEM_NAME = "busgate.Problem"
 """A name with a dot, which no model has."""
 
@@ -78,11 +78,27 @@ _PREFER: Json = {
     "schema": {"type": "string"},
     "example": "wait=2",
 }
-_BEARER: Json = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+
+TITLE, VERSION = "API", "1"
+"""What stands in a document where nobody said better."""
 
 
-def document(catalog: Catalog, *, title: str, version: str) -> Json:
+def document(
+    catalog: Catalog,
+    *,
+    title: str = TITLE,
+    version: str = VERSION,
+    description: str = "",
+    doors: Doors = DEFAULT_DOORS,
+) -> Json:
     """Describe a catalog; the same catalog gives the same document.
+
+    Args:
+        catalog: the contracts.
+        title: of the API.
+        version: of the API.
+        description: CommonMark.
+        doors: how callers prove who they are.
 
     Raises:
         ContractError: a model has a type that JSON Schema cannot say.
@@ -94,23 +110,32 @@ def document(catalog: Catalog, *, title: str, version: str) -> Json:
     for call in catalog:
         first = templates.setdefault(call.http.shape[1:], call)  # whatever the names of the variables
         names = dict(zip(call.http.variables, first.http.variables, strict=True))
-        operation = _operation(call, references, schemas, names)
+        operation = _operation(call, references, schemas, names) | {"security": doors.of(call)}
         paths.setdefault(first.http.path, {})[call.http.method.lower()] = operation
     responses = {str(status): _common_response(status) for status in _COMMON}
     used = _reachable([paths, responses], schemas)
-    return deepcopy(
+    return _as_json(
         {
             "openapi": "3.1.0",
-            "info": {"title": title, "version": version},
+            "info": {"title": title, "version": version} | ({"description": description} if description else {}),
             "paths": paths,
             "components": {
                 "schemas": {name: schema for name, schema in schemas.items() if name in used},
                 "responses": responses,
                 "parameters": {"Prefer": _PREFER},
-                "securitySchemes": {"bearer": _BEARER},
+                "securitySchemes": doors.all(catalog),
             },
         }
     )
+
+
+def _as_json(value: Json) -> Json:
+    """A copy that has no part in common with anything and holds nothing but JSON, whatever authors put into schemas.
+
+    Raises:
+        PydanticSerializationError: something in it cannot be JSON.
+    """
+    return dict(from_json(to_json(value, inf_nan_mode="null")))
 
 
 class _Generator(GenerateJsonSchema):
@@ -122,6 +147,12 @@ class _Generator(GenerateJsonSchema):
         if self.mode == "serialization" and field["type"] != "typed-dict-field":
             return True
         return super().field_is_required(field, total)
+
+    def encode_default(self, dft: Any) -> Any:
+        default = super().encode_default(dft)
+        if from_json(to_json(default, inf_nan_mode="null")) != default:
+            raise PydanticSerializationError("infinity is not JSON")  # then the schema names no default
+        return default
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Json:
         json_schema = super().model_schema(schema)
@@ -154,19 +185,23 @@ def _schemas(catalog: Catalog) -> tuple[References, dict[str, Json]]:
     inputs |= {(problem.model, "serialization"): None for problem in problems}
     try:
         references, definitions = models_json_schema(
-            list(inputs), ref_template=_SCHEMAS + "{model}", schema_generator=_Generator
+            list(inputs), ref_template=SCHEMAS + "{model}", schema_generator=_Generator
         )
-    except PydanticUserError as error:
-        raise ContractError(f"a model has no JSON schema: {error.message}") from error
-    schemas: dict[str, Json] = definitions.get("$defs", {})
+        schemas = _as_json(definitions.get("$defs", {}))
+    except (PydanticUserError, PydanticSerializationError) as error:
+        raise ContractError(f"a model has no JSON schema: {getattr(error, 'message', error)}") from error
     for problem in problems:
         name = _name_in(references[problem.model, "serialization"])
         schemas[name] = _problem_schema(problem, schemas[name])
+    titles = Counter(schema.get("title") for schema in schemas.values())
+    for schema in schemas.values():
+        if titles[schema.get("title")] > 1:  # generators of clients name classes by it, and leave out the second one
+            schema.pop("title", None)
     return references, schemas
 
 
 def _name_in(reference: Json) -> str:
-    return str(reference["$ref"]).removeprefix(_SCHEMAS)
+    return str(reference["$ref"]).removeprefix(SCHEMAS)
 
 
 def _problem_schema(problem: type[Problem], fields: Json) -> Json:
@@ -186,26 +221,66 @@ def _problem_schema(problem: type[Problem], fields: Json) -> Json:
 def _operation(call: AnyCall, references: References, schemas: dict[str, Json], names: dict[str, str]) -> Json:
     request = references[call.request, "validation"]
     words = call.topic.split(".")[:-1]
+    shown = _shown(call, references, schemas)
     operation: Json = {
         "operationId": call.topic,
         "tags": [".".join(words[:-1] or words)],
         "summary": call.summary or call.topic,
         "x-busgate-topic": call.topic,
+        "x-busgate-timeout": call.timeout,
         "parameters": [
-            *_parameters(call, schemas[_name_in(request)], names),
+            *_parameters(call, schemas[_name_in(request)], names, shown=shown),
             {"$ref": "#/components/parameters/Prefer"},
         ],
-        "responses": _responses(call, references),
-        "security": [] if call.public else [{"bearer": sorted(call.scopes)}],
+        "responses": _with_examples(_responses(call, references), shown),
     }
     if call.description:
         operation["description"] = call.description
     if body := _body(call, request, schemas):
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        keys = request_fields(call).body.keys()
+        content = {"schema": body} | _examples((one, _part(one.request, keys)) for one in shown if one.request)
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     return operation
 
 
-def _parameters(call: AnyCall, model: Json, names: dict[str, str]) -> Iterator[Json]:
+def examples_of(call: AnyCall) -> list[Shown]:
+    """The examples that the document of a call shows, those that are made up among them.
+
+    Raises:
+        ContractError: a model has a type that JSON Schema cannot say.
+    """
+    references, schemas = _schemas(Catalog([call]))
+    return _shown(call, references, schemas)
+
+
+def _shown(call: AnyCall, references: References, schemas: dict[str, Json]) -> list[Shown]:
+    return shown_examples(
+        call,
+        schemas,
+        request=schemas[_name_in(references[call.request, "validation"])],
+        reply=references[call.reply, "serialization"],
+        problems={problem: references[problem.model, "serialization"] for problem in call.errors},
+    )
+
+
+def _part(value: Json, keys: Iterable[str]) -> Json:
+    return {key: value[key] for key in keys if key in value}
+
+
+def _examples(values: Iterable[tuple[Shown, Any]]) -> Json:
+    """The member `examples` of a parameter or a body; nothing where there are none."""
+    examples = {one.key: {"summary": one.title, "value": value} for one, value in values}
+    return {"examples": examples} if examples else {}
+
+
+def _with_examples(responses: dict[str, Json], shown: Sequence[Shown]) -> dict[str, Json]:
+    for status, response in responses.items():
+        for content in response.get("content", {}).values():
+            content.update(_examples((one, one.answer) for one in shown if str(one.status) == status))
+    return responses
+
+
+def _parameters(call: AnyCall, model: Json, names: dict[str, str], *, shown: Sequence[Shown]) -> Iterator[Json]:
     fields = request_fields(call)
     places = [("path", name, names[name]) for name in call.http.variables]
     places += [("query", name, name) for name in fields.query]
@@ -217,7 +292,8 @@ def _parameters(call: AnyCall, model: Json, names: dict[str, str]) -> Iterator[J
             parameter["description"] = schema.pop("description")
         if schema.pop("deprecated", False):
             parameter["deprecated"] = True
-        yield parameter | {"schema": schema}
+        values = ((one, one.request[key]) for one in shown if one.request and key in one.request)
+        yield parameter | {"schema": schema} | _examples(values)
 
 
 def _body(call: AnyCall, request: Json, schemas: dict[str, Json]) -> Json | None:
@@ -231,7 +307,7 @@ def _body(call: AnyCall, request: Json, schemas: dict[str, Json]) -> Json | None
     body = model | {"properties": {key: model["properties"][key] for key in keys}}
     body["required"] = [key for key in model.get("required", []) if key in keys]
     if "examples" in model:
-        body["examples"] = [{key: one[key] for key in keys if key in one} for one in model["examples"]]
+        body["examples"] = [_part(one, keys) for one in model["examples"]]
     return body
 
 
@@ -267,7 +343,8 @@ def _impossible(call: AnyCall) -> set[int]:
 
 
 def _success(call: AnyCall, references: References) -> Json:
-    response: Json = {"description": HTTPStatus(call.http.status).phrase}
+    known = call.http.status in HTTPStatus._value2member_map_
+    response: Json = {"description": HTTPStatus(call.http.status).phrase if known else "Success"}
     if call.http.location:
         response["headers"] = {
             "Location": {
@@ -281,7 +358,7 @@ def _success(call: AnyCall, references: References) -> Json:
 
 
 def _general() -> Json:
-    return {"$ref": _SCHEMAS + _PROBLEM_NAME}
+    return {"$ref": SCHEMAS + _PROBLEM_NAME}
 
 
 def _common_response(status: int, titles: Sequence[str] = (), schema: Json | None = None) -> Json:
@@ -303,8 +380,8 @@ def _reachable(roots: Sequence[Any], schemas: dict[str, Json]) -> set[str]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, str) and value.startswith(_SCHEMAS):
-            name = value.removeprefix(_SCHEMAS)
+        elif isinstance(value, str) and value.startswith(SCHEMAS):
+            name = value.removeprefix(SCHEMAS)
             if name in schemas and name not in found:
                 found.add(name)
                 waiting.append(schemas[name])

@@ -1,55 +1,90 @@
-"""Who calls, and whether they may: from the Authorization header to a caller, from a contract to a check.
+"""Who calls: from the credentials of a request to one caller.
 
-All refusals of a token look alike from outside (RFC 6750). The reason is the `__cause__` of the Refusal, for
-the record of the request.
+A request presents credentials of any schemes that are configured. All of them must hold and name one caller, and one
+of them must be of a scheme that the contract takes: never "either". All refusals look alike from outside
+(RFC 6750); the reason is the `__cause__` of the Refusal, for the record of the request.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
-from busgate.contracts import Call
+from .exchange import Exchange, Step
+from .refusal import UNAUTHENTICATED, Refusal
+from .schemes import Scheme
+from .verified import CredentialRefused, VerifiedCaller
 
-from .compact import TokenRefused
-from .refusal import FORBIDDEN, UNAUTHENTICATED, Refusal
-from .tokens import TokenVerifier, VerifiedCaller
-
-_CHALLENGE = 'Bearer realm="busgate"'
-_ASK = (("WWW-Authenticate", _CHALLENGE),)
-_INVALID = (("WWW-Authenticate", f'{_CHALLENGE}, error="invalid_token"'),)
+Headers = tuple[tuple[str, str], ...]
 
 
-def authenticate(verifier: TokenVerifier, authorization: str | bytes | None) -> VerifiedCaller:
-    """The caller that the value of an Authorization header proves.
+def authentication(schemes: Sequence[Scheme], accepted: Collection[str]) -> Step:
+    """The step that finds the caller of a contract.
 
-    The front door has refused requests with two of them. The scheme is read in any case, one space follows.
+    Args:
+        schemes: all that are configured.
+        accepted: names of those that the contract takes.
 
-    Raises:
-        Refusal: UNAUTHENTICATED.
+    The step raises Refusal UNAUTHENTICATED.
     """
-    if isinstance(authorization, bytes):
-        authorization = authorization.decode("latin-1")
-    scheme, _, token = (authorization or "").partition(" ")
-    if not token or scheme.lower() != "bearer":
-        raise Refusal(UNAUTHENTICATED, headers=_ASK)
-    try:
-        return verifier.verify(token)
-    except TokenRefused as error:
-        raise Refusal(UNAUTHENTICATED, headers=_INVALID) from error
+    return _Authentication(schemes, frozenset(accepted))
 
 
-def authoriser(call: Call[Any, Any]) -> Callable[[VerifiedCaller], None] | None:
-    """The check that a caller may use a contract, made once; None where the contract asks for no scopes.
+def refuser(schemes: Sequence[Scheme], accepted: Collection[str]) -> Callable[[], Refusal]:
+    """Makes the Refusal of a credential that does not hold: the same for all that a contract takes."""
+    headers = _headers(scheme.refusal for scheme in schemes if not scheme.names.isdisjoint(accepted))
+    return lambda: Refusal(UNAUTHENTICATED, headers=headers)
 
-    The check raises Refusal FORBIDDEN. Scopes are compared exactly, and all of them must be granted.
-    """
-    required = frozenset(call.scopes)
-    if not required:
+
+class _Authentication:
+    def __init__(self, schemes: Sequence[Scheme], accepted: frozenset[str]) -> None:
+        taken = [scheme for scheme in schemes if scheme.names & accepted]
+        self._schemes = tuple(schemes)
+        self._accepted = accepted
+        self._challenge = _headers(scheme.challenge for scheme in taken)
+        self._refuse = refuser(schemes, accepted)
+
+    def __call__(self, exchange: Exchange) -> Awaitable[None] | None:
+        presented = [scheme for scheme in self._schemes if scheme.presented(exchange)]
+        if len(presented) != 1:
+            return self._several(exchange, presented)
+        try:
+            found = presented[0].verify(exchange)
+        except CredentialRefused as error:
+            raise self._refuse() from error
+        if not isinstance(found, VerifiedCaller):
+            return self._wait(exchange, found)
+        if found.scheme not in self._accepted:
+            raise self._refuse()
+        exchange.caller = found
         return None
-    challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{" ".join(sorted(required))}"'
-    headers = (("WWW-Authenticate", challenge),)
 
-    def authorise(caller: VerifiedCaller) -> None:
-        if not required <= caller.scopes:
-            raise Refusal(FORBIDDEN, headers=headers)
+    async def _wait(self, exchange: Exchange, wait: Awaitable[VerifiedCaller]) -> None:
+        try:
+            found = await wait
+        except CredentialRefused as error:
+            raise self._refuse() from error
+        if found.scheme not in self._accepted:
+            raise self._refuse()
+        exchange.caller = found
 
-    return authorise
+    def _several(self, exchange: Exchange, presented: Sequence[Scheme]) -> Awaitable[None]:
+        if not presented:
+            raise Refusal(UNAUTHENTICATED, headers=self._challenge)
+        return self._agree(exchange, presented)
+
+    async def _agree(self, exchange: Exchange, presented: Sequence[Scheme]) -> None:
+        """Verify all, though the first may do: whoever adds a credential means it."""
+        callers = []
+        for scheme in presented:
+            try:
+                found = scheme.verify(exchange)
+                callers.append(found if isinstance(found, VerifiedCaller) else await found)
+            except CredentialRefused as error:
+                raise self._refuse() from error
+        taken = [each for each in callers if each.scheme in self._accepted]
+        tenants = {each.caller.tenant for each in callers if each.caller.tenant}
+        if not taken or len(tenants) > 1 or any(each.caller != taken[0].caller for each in callers):
+            raise self._refuse() from CredentialRefused("two credentials name different callers, or tenants")
+        exchange.caller = taken[0]
+
+
+def _headers(challenges: Iterable[str]) -> Headers:
+    return tuple(("WWW-Authenticate", each) for each in challenges if each)

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+from .verified import CredentialRefused
+
 TOKEN_LIMIT = 8192
 """Bytes of a token. A token of 1 MB costs 75 ms to refuse when its size is not looked at first."""
 
@@ -20,7 +22,7 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 Json = dict[str, Any]
 
 
-class TokenRefused(Exception):  # noqa: N818 - what happens to a token, not an error of ours
+class TokenRefused(CredentialRefused):
     """A token that proves nothing. The reason is ours, for the operator: it holds no text of the token."""
 
 
@@ -30,13 +32,23 @@ def read_compact(token: str) -> tuple[Json, Json]:
     Raises:
         TokenRefused: it is not a JWS in compact form, or could be read in two ways.
     """
+    header, claims = read_parts(token)
+    return header, read_object(claims)
+
+
+def read_parts(token: str) -> tuple[Json, bytes]:
+    """The header and the payload of a JWS in compact form, whatever that is.
+
+    Raises:
+        TokenRefused: it is none, or could be read in two ways.
+    """
     if len(token) > TOKEN_LIMIT:
         raise TokenRefused("longer than 8192 bytes")
     segments = _COMPACT.fullmatch(token)
     if segments is None:
         raise TokenRefused("not three parts of base64url")
-    header, claims, _ = (_decode(segment) for segment in segments.groups())
-    return read_object(header), read_object(claims)
+    header, payload, _ = (_decode(segment) for segment in segments.groups())
+    return read_object(header), payload
 
 
 def read_object(text: bytes) -> Json:

@@ -27,6 +27,7 @@ from .parsing import MAX_PIPELINED, new_parser, refusal_of
 from .refusal import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL, REQUEST_TIMEOUT, Refusal
 from .request import Request
 from .response import Response, problem_response
+from .tls.peer import PeerCertificate
 
 if TYPE_CHECKING:
     from .server import GateServer
@@ -46,6 +47,7 @@ class Connection(BaseProtocol):
     __slots__ = (
         "_answered",
         "_began",
+        "_born",
         "_closing",
         "_content",
         "_deaf",
@@ -55,6 +57,7 @@ class Connection(BaseProtocol):
         "_server",
         "_spoke",
         "_task",
+        "certificate",
         "deadline",
         "peer",
     )
@@ -73,8 +76,10 @@ class Connection(BaseProtocol):
         self._answered = False  # the request that is served, while its body is still to be dropped
         self._deaf = False  # what comes in is dropped
         self._closing = False
+        self._born = 0.0
         self.deadline = math.inf
         self.peer = ""
+        self.certificate: PeerCertificate | None = None
 
     # -- the transport's side
 
@@ -85,10 +90,14 @@ class Connection(BaseProtocol):
         if isinstance(peer, tuple):
             self.peer = peer[0]
             tcp_keepalive(self.transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and (certificate := tls.getpeercert(binary_form=True)):
+            self.certificate = PeerCertificate(certificate)
         # From the first byte that a client does not take: so `_paused` says that it is slow.
         self.transport.set_write_buffer_limits(high=1, low=0)
         self.deadline = self._server.now + self._server.limits.first_byte
         self._server.admit(self)
+        self._born = self._server.now
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.forget(self)
@@ -212,12 +221,14 @@ class Connection(BaseProtocol):
             or message.should_close
             or (message.upgrade and content is not EMPTY_PAYLOAD)
             or self._server.draining
+            or self._server.now - self._born > self._server.limits.age
             or (self._deaf and not self._queue)
             or not (content.is_eof() or self._is_worth_reading(message))
         )
         date = self._server.date.now()
         with_body = message.method != "HEAD"
-        transport.write(response.encode(request.id, date, close=close, with_body=with_body))
+        standard = self._server.standard
+        transport.write(response.encode(request.id, date, close=close, with_body=with_body, standard=standard))
         self._answered = True
         if self._paused:
             await self._drain_helper()
@@ -288,7 +299,8 @@ class Connection(BaseProtocol):
         self._server.refused[refusal.kind.name] += 1
         request_id = self._server.ids.take(32)
         response = problem_response(refusal, request_id)
-        self.transport.write(response.encode(request_id, self._server.date.now(), close=True))
+        date, standard = self._server.date.now(), self._server.standard
+        self.transport.write(response.encode(request_id, date, close=True, standard=standard))
         self._finish(gently=True)
 
     def _finish(self, *, gently: bool = False) -> None:

@@ -124,6 +124,11 @@ def _join(name: bytes, first: bytes, second: bytes, rules: DoorRules) -> bytes:
     return first + b", " + second
 
 
+def has_body(headers: dict[bytes, bytes]) -> bool:
+    """Whether a body belongs to a head; one of chunks may turn out empty."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
 @functools.lru_cache(maxsize=256)
 def _is_host(host: bytes) -> bool:
     return _HOST.fullmatch(host) is not None

@@ -3,7 +3,7 @@
 Weak or unfit keys are refused when they are read, so that none is found out by the first token.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from .compact import KID_LIMIT, TokenRefused, read_object
 
-Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
+PublicAlgorithm = Literal["RS256", "ES256", "EdDSA"]
+Algorithm = Literal["HS256", PublicAlgorithm]
 Material = bytes | RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
+PUBLIC_ALGORITHMS: tuple[PublicAlgorithm, ...] = get_args(PublicAlgorithm)
 SECRET_BYTES = 32
 """As many as the hash has (RFC 7518, 3.2)."""
 
@@ -39,18 +41,16 @@ class Key:
 
 
 class KeySet:
-    """The keys of one issuer.
+    """The keys of one issuer; none while those at a URL have not come yet.
 
     Raises:
-        UnfitKeyError: there are none, two have one name, or too many have none.
+        UnfitKeyError: two have one name, or too many have none.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._keys = tuple(keys)
         self._named = {key.kid: key for key in self._keys if key.kid is not None}
         unnamed = [key for key in self._keys if key.kid is None]
-        if not self._keys:
-            raise UnfitKeyError("there is no key")
         if len(self._named) + len(unnamed) != len(self._keys):
             raise UnfitKeyError("two keys have one kid")
         self._unnamed = {
@@ -61,6 +61,16 @@ class KeySet:
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._keys)
+
+    def __eq__(self, other: object) -> bool:
+        """In any order."""
+        return isinstance(other, KeySet) and (self._named, self._unnamed) == (other._named, other._unnamed)
+
+    __hash__ = None  # type: ignore[assignment] # equality goes by what it holds
+
+    def knows(self, kid: str | None) -> bool:
+        """Whether one of the keys has this name."""
+        return kid in self._named
 
     def find(self, kid: str | None, algorithm: object) -> list[Key]:
         """Keys that may have signed: the one with that name, or else those without a name.
@@ -105,32 +115,36 @@ def public_key(algorithm: Algorithm, pem: str, *, kid: str | None = None) -> Key
     return Key(algorithm, _fit(algorithm, material), kid)
 
 
-def jwks_keys(text: str) -> list[Key]:
+def jwks_keys(text: bytes | str, *, algorithms: Collection[PublicAlgorithm] = PUBLIC_ALGORITHMS) -> list[Key]:
     """The keys of a JWK Set that verify signatures of ours; those for other uses are left out (RFC 7517).
+
+    Args:
+        text: JSON.
+        algorithms: what keys may be for; others are left out too.
 
     Raises:
         UnfitKeyError: it is not a JWK Set, two keys have one kid, a key is weak, or none is left.
     """
     try:
-        entries = read_object(text.encode()).get("keys")
+        entries = read_object(text if isinstance(text, bytes) else text.encode()).get("keys")
     except TokenRefused as error:
         raise UnfitKeyError(f"not a JWK Set: {error}") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UnfitKeyError('not a JWK Set: an object with a list "keys" of objects is needed')
-    keys = [_jwk(entry, algorithm) for entry in entries if (algorithm := _purpose(entry))]
+    keys = [_jwk(entry, algorithm) for entry in entries if (algorithm := _purpose(entry)) and algorithm in algorithms]
     if not keys:
-        raise UnfitKeyError("no key of the JWK Set verifies RS256, ES256 or EdDSA")
+        raise UnfitKeyError(f"no key of the JWK Set verifies {' or '.join(algorithms)}")
     return list(KeySet(keys))
 
 
-_ALGORITHM_OF: dict[tuple[object, object], Algorithm] = {
+_ALGORITHM_OF: dict[tuple[object, object], PublicAlgorithm] = {
     ("RSA", None): "RS256",
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "EdDSA",
 }
 
 
-def _purpose(entry: dict[str, Any]) -> Algorithm | None:
+def _purpose(entry: dict[str, Any]) -> PublicAlgorithm | None:
     """What a JWK verifies, if anything. Symmetric keys do not belong in a set that is handed around."""
     crv = entry.get("crv")
     algorithm = _ALGORITHM_OF.get((str(entry.get("kty")), crv if isinstance(crv, str) else None))
@@ -164,6 +178,10 @@ def _fit(algorithm: Algorithm, material: object) -> Material:
                 raise UnfitKeyError(f"an RSA key has at least 2048 bits, this one {material.key_size}")
             if material.public_numbers().e < 65537:
                 raise UnfitKeyError("an RSA key has an exponent of at least 65537")
+            if _is_of_roca_form(material.public_numbers().n):
+                raise UnfitKeyError(
+                    "an RSA key was made by a chip whose keys can be broken (CVE-2017-15361): replace it"
+                )
         case "ES256", EllipticCurvePublicKey(curve=SECP256R1()):
             pass
         case "EdDSA", Ed25519PublicKey():
@@ -171,3 +189,17 @@ def _fit(algorithm: Algorithm, material: object) -> Material:
         case _:
             raise UnfitKeyError(f"not a key for {algorithm} (RS256: RSA, ES256: P-256, EdDSA: Ed25519)")
     return cast("Material", material)
+
+
+_ROCA_PRIMES = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
+"""Those up to 167 of which 65537 does not reach every remainder."""
+
+
+def _is_of_roca_form(modulus: int) -> bool:
+    """Whether it is a power of 65537 to each of these primes: so are all keys of such chips, and one other in 10^8."""
+    return all(pow(modulus, _order(prime), prime) == 1 for prime in _ROCA_PRIMES)
+
+
+def _order(prime: int) -> int:
+    """The least power of 65537 that is 1 modulo a prime."""
+    return next(power for power in range(1, prime) if pow(65537, power, prime) == 1)

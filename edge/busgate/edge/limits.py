@@ -16,6 +16,8 @@ class DoorLimits:
         keep_alive: for a connection that is idle between requests; longer than a balancer's in front.
         body: for a whole body.
         write: for a client to take a whole answer.
+        age: of a connection, after which the next answer is its last.
+        handshake: for TLS, before the first byte.
         grace: before `min_rate` is asked of a body or of a client that takes an answer.
         min_rate: bytes per second.
         linger: how long what a client still sends is read and dropped, so that it sees its answer.
@@ -31,6 +33,8 @@ class DoorLimits:
     keep_alive: float = 75.0
     body: float = 60.0
     write: float = 60.0
+    age: float = 600.0
+    handshake: float = 5.0
     grace: float = 5.0
     min_rate: int = 1_000
     linger: float = 2.0

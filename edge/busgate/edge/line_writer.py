@@ -66,8 +66,8 @@ class LineWriter:
     def _write_all(self) -> None:
         while lines := self._next():
             try:
-                for piece in _pieces(lines) if self._shared else (lines,):
-                    _write(self._fd, piece)
+                for piece in pieces_of(lines) if self._shared else (lines,):
+                    write_all(self._fd, piece)
             except OSError:  # nobody reads any more, or the disk is full
                 with self._changed:
                     self._broken = True
@@ -87,7 +87,7 @@ class LineWriter:
         self._waiting.clear()
 
 
-def _pieces(lines: bytes) -> Iterator[bytes]:
+def pieces_of(lines: bytes) -> Iterator[bytes]:
     """Whole lines, as many at a time as a pipe takes at once."""
     start = 0
     while start < len(lines):
@@ -96,7 +96,7 @@ def _pieces(lines: bytes) -> Iterator[bytes]:
         start = end
 
 
-def _write(fd: int, piece: bytes) -> None:
+def write_all(fd: int, piece: bytes) -> None:
     while piece:
         try:
             piece = piece[os.write(fd, piece) :]

@@ -1,45 +1,23 @@
-"""Metrics of the edge, in the text format of Prometheus 0.0.4.
+"""Metrics of the edge.
 
 They cost nothing on the hot path: requests are counted from the batches of their records, all else is read
 when somebody looks. Labels come from the contracts and from fixed lists: no client can make new series.
 """
 
-import dataclasses
-import math
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate
+from collections.abc import Collection, Iterator
 
 from busgate.bus import Bus
+from busgate.bus.exposition import Histogram, family, histograms, labels, one
+from busgate.bus.metrics import of_bus, of_endpoints
 
+from .audit import Audit
+from .door import Door
 from .line_writer import LineWriter
 from .records import Batch, Recorder
 from .server import GateServer
-from .tokens import TokenVerifier
+from .tls.server import ServerTls
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds in seconds."""
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-
-_BOUNDS_MS = tuple(bound * 1000 for bound in BUCKETS)
-_LE = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
-
-
-class Histogram:
-    """How often a duration fell between two bounds."""
-
-    __slots__ = ("counts", "sum_ms")
-
-    def __init__(self) -> None:
-        self.counts = [0] * len(_LE)
-        self.sum_ms = 0.0
-
-    def observe(self, millis: float) -> None:
-        """Count one duration; the wait of a skewed clock may be below 0."""
-        self.counts[bisect_left(_BOUNDS_MS, millis)] += 1
-        self.sum_ms += max(millis, 0.0)
 
 
 class CallMetrics:
@@ -55,7 +33,7 @@ class CallMetrics:
     def take(self, batch: Batch) -> None:
         """Add these records."""
         requests = self.requests
-        for _, total_ms, method, _, topic, _, status, outcome, failure, queue_ms, ran_ms, _, _ in batch:
+        for _, total_ms, method, _, topic, _, status, outcome, failure, queue_ms, ran_ms, _, _, _ in batch:
             key = (topic, method if method in METHODS else "other", status, outcome, failure)
             requests[key] = requests.get(key, 0) + 1
             _histogram(self.total, topic).observe(total_ms)
@@ -65,10 +43,10 @@ class CallMetrics:
                 _histogram(self.ran, topic).observe(ran_ms)
 
 
-def _histogram(histograms: dict[str, Histogram], topic: str) -> Histogram:
-    found = histograms.get(topic)
+def _histogram(known: dict[str, Histogram], topic: str) -> Histogram:
+    found = known.get(topic)
     if found is None:
-        found = histograms[topic] = Histogram()
+        found = known[topic] = Histogram()
     return found
 
 
@@ -78,10 +56,13 @@ class EdgeMetrics:
     Args:
         bus: its calls.
         server: its connections.
-        verifier: its tokens.
+        door: its tokens, the keys of their issuers, its limits and their store.
         recorder: to have the last requests counted too.
         calls: a taker of that recorder.
         lines: where records are written; None where they are not.
+        audit: of its calls; None where there is none.
+        mocked: topics that are answered by examples.
+        tls: its certificates, where it speaks TLS.
     """
 
     def __init__(
@@ -89,107 +70,136 @@ class EdgeMetrics:
         *,
         bus: Bus,
         server: GateServer,
-        verifier: TokenVerifier,
+        door: Door,
         recorder: Recorder,
         calls: CallMetrics,
         lines: LineWriter | None = None,
+        audit: Audit | None = None,
+        mocked: Collection[str] = (),
+        tls: ServerTls | None = None,
     ) -> None:
         self._bus = bus
         self._server = server
-        self._verifier = verifier
+        self._door = door
         self._recorder = recorder
         self._calls = calls
         self._lines = lines
+        self._audit = audit
+        self._mocked = mocked
+        self._tls = tls
 
     def render(self) -> Iterator[str]:
         """All metrics now, in pieces: other work may be done in between, for ten thousand topics are 40 MB."""
         self._recorder.flush()
         yield from self._of_requests()
         yield from self._of_connections()
-        yield from self._of_topics()
-        yield from self._of_bus()
+        yield from self._of_issuers()
+        yield from self._of_questions()
+        yield from self._of_limits()
+        yield from self._of_audit()
+        mocked = ((labels(topic=topic), 1) for topic in self._mocked)
+        yield from family("mocked", "1 for a topic that is answered by examples, not by a service.", mocked)
+        yield from self._of_signing()
+        yield from _of_tls(self._tls)
+        yield from of_endpoints(self._bus.endpoint(topic) for topic in self._calls.total if topic)
+        yield from of_bus(self._bus)
 
     def _of_requests(self) -> Iterator[str]:
         calls = self._calls
         names = ("topic", "method", "status", "outcome", "failure")
         requests = (
-            (_labels(**dict(zip(names, key, strict=True))), count) for key, count in list(calls.requests.items())
+            (labels(**dict(zip(names, key, strict=True))), count) for key, count in list(calls.requests.items())
         )
-        yield from _family("requests_total", "Requests that were answered.", requests)
-        yield from _histograms("request_duration_seconds", "From a request to its answer.", calls.total)
-        yield from _histograms("queue_wait_seconds", "Waited in the queue of a topic.", calls.queue)
-        yield from _histograms("handler_duration_seconds", "Ran in the handler of a service.", calls.ran)
+        yield from family(
+            "requests_total", "Requests answered, by topic, method, status, outcome and failure.", requests
+        )
+        yield from histograms("request_duration_seconds", "From a request to its answer, by topic.", calls.total)
+        yield from histograms(
+            "queue_wait_seconds", "Waited beside the handler's time: in queues and on the way, by topic.", calls.queue
+        )
+        yield from histograms("handler_duration_seconds", "Ran in the handler, by topic.", calls.ran)
         if self._lines is not None:
             dropped = self._lines.dropped
-            yield from _one("records_dropped_total", "Lines of records that the stream did not take.", dropped)
+            yield from one("records_dropped_total", "Lines of records that the stream did not take.", dropped)
 
     def _of_connections(self) -> Iterator[str]:
         server = self._server
-        refused = ((_labels(failure=kind), count) for kind, count in list(server.refused.items()))
-        yield from _one("connections", "Client connections that are open.", len(server))
-        yield from _family(
-            "refused_total", "Connections ended because of what was no whole request, or too many.", refused
+        refused = ((labels(failure=kind), count) for kind, count in list(server.refused.items()))
+        yield from one("connections", "Client connections that are open.", len(server))
+        text = "Connections ended because of what was no whole request, or too many, by failure."
+        yield from family("refused_total", text, refused)
+        yield from one("connections_cut_total", "Connections cut without an answer.", server.dropped)
+        yield from one("draining", "1 while this process ends.", int(server.draining))
+
+    def _of_issuers(self) -> Iterator[str]:
+        yield from one("tokens_remembered", "Verified tokens in memory.", len(self._door.tokens))
+        sources = {labels(issuer=source.issuer, url=source.url): source for source in self._door.issuer_keys.sources}
+        fetches = ((label, source.fetches) for label, source in sources.items())
+        failures = ((label, source.failures) for label, source in sources.items())
+        keys = ((label, len(source.keys)) for label, source in sources.items())
+        ages = ((label, source.age) for label, source in sources.items())
+        yield from family("jwks_fetches_total", "Looks at the address of an issuer's keys.", fetches)
+        yield from family("jwks_failures_total", "Looks that gave no keys.", failures)
+        yield from family("jwks_keys", "Keys from that address that are in use.", keys)
+        yield from family("jwks_age_seconds", "Since the last look that gave keys; +Inf before the first.", ages)
+
+    def _of_questions(self) -> Iterator[str]:
+        door = self._door
+        asking = {"introspection": door.introspector, "pre-call": door.pre_call}
+        known = {labels(scheme=scheme): each for scheme, each in asking.items() if each is not None}
+        yield from family(
+            "credential_questions_total",
+            "Questions to others about who calls, by scheme (introspection, pre-call).",
+            ((label, each.asked) for label, each in known.items()),
         )
-        yield from _one("connections_cut_total", "Connections cut without an answer.", server.dropped)
-        yield from _one("draining", "1 while this process ends.", int(server.draining))
-        yield from _one("tokens_remembered", "Verified tokens in memory.", len(self._verifier))
-
-    def _of_topics(self) -> Iterator[str]:
-        endpoints = {_labels(topic=topic): self._bus.endpoint(topic) for topic in self._calls.total if topic}
-        gates = [(labels, endpoint.admission) for labels, endpoint in endpoints.items()]
-        waiting = ((labels, gate.waiting) for labels, gate in gates)
-        limits = ((labels, gate.limit) for labels, gate in gates)
-        unserved = ((labels, int(endpoint.unserved)) for labels, endpoint in endpoints.items())
-        yield from _family("waiting_calls", "Calls that wait for their reply.", waiting)
-        yield from _family("admission_limit_calls", "Calls that may wait; +Inf while none queue up.", limits)
-        yield from _family("unserved", "1 while a topic is known to have no worker.", unserved)
-
-    def _of_bus(self) -> Iterator[str]:
-        bus = self._bus
-        yield from _one("bus_ready", "1 while calls can be sent.", int(bus.unready is None))
-        yield from _one("bus_waiting_calls", "Calls of all topics that wait.", bus.requester.waiting)
-        for field in dataclasses.fields(bus.counters):
-            text = f"Counted by the bus: {field.name.replace('_', ' ')}."
-            yield from _one(f"bus_{field.name}_total", text, getattr(bus.counters, field.name))
-
-
-# -- the text format
-
-Samples = Iterable[tuple[str, float]]
-"""Labels as they are written, and a value."""
-
-_SPECIAL = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
-
-
-def _labels(**values: object) -> str:
-    return ",".join(f'{name}="{str(value).translate(_SPECIAL)}"' for name, value in values.items())
-
-
-def _one(name: str, text: str, value: float) -> Iterator[str]:
-    return _family(name, text, [("", value)])
-
-
-def _family(name: str, text: str, samples: Samples) -> Iterator[str]:
-    kind = "counter" if name.endswith("_total") else "gauge"
-    yield f"# HELP busgate_{name} {text}\n# TYPE busgate_{name} {kind}\n"
-    for labels, value in samples:
-        yield f"busgate_{name}{{{labels}}} {_number(value)}\n"
-
-
-def _histograms(name: str, text: str, topics: Mapping[str, Histogram]) -> Iterator[str]:
-    yield f"# HELP busgate_{name} {text}\n# TYPE busgate_{name} histogram\n"
-    for topic, histogram in list(topics.items()):
-        labels = _labels(topic=topic)
-        totals = list(accumulate(histogram.counts))
-        buckets = "".join(
-            f'busgate_{name}_bucket{{{labels},le="{bound}"}} {total}\n'
-            for bound, total in zip(_LE, totals, strict=True)
+        yield from family(
+            "credential_failures_total",
+            "Questions to others about who calls without a usable answer, by scheme.",
+            ((label, each.failed) for label, each in known.items()),
         )
-        yield (
-            f"{buckets}busgate_{name}_sum{{{labels}}} {histogram.sum_ms / 1000!r}\n"
-            f"busgate_{name}_count{{{labels}}} {totals[-1]}\n"
+        yield from family(
+            "credential_refused_total",
+            "Requests refused because too many such questions were under way, by scheme.",
+            ((label, each.refused) for label, each in known.items()),
         )
 
+    def _of_limits(self) -> Iterator[str]:
+        counts, store = self._door.limits.counts, self._door.store
+        refused = ((labels(limit=name), count) for name, count in list(counts.refused.items()))
+        yield from family("limited_total", "Requests that a limit did not let through, by limit.", refused)
+        unchecked = "Requests let through uncounted, because the store could not be asked."
+        yield from one("limits_unchecked_total", unchecked, counts.unchecked)
+        yield from one("store_up", "1 while the store of limits and nonces can be used.", int(store.unready is None))
+        yield from one("store_failures_total", "Times that the store could not be used.", store.health.failures)
 
-def _number(value: float) -> str:
-    return "+Inf" if value == math.inf else repr(value)
+    def _of_audit(self) -> Iterator[str]:
+        if self._audit is None:
+            return
+        self._audit.flush()
+        backlog = self._audit.backlog
+        yield from one("audit_records_total", "Audit records that were written.", backlog.written)
+        yield from one("audit_dropped_total", "Audit records that were dropped.", backlog.dropped)
+        yield from one("audit_waiting_bytes", "Of audit records that wait to be written.", backlog.waiting)
+        failing = int(backlog.failing is not None)
+        yield from one("audit_failing", "1 while audit records cannot be written.", failing)
+
+    def _of_signing(self) -> Iterator[str]:
+        keys, signer = self._door.signing_keys, self._door.signer
+        made, published, failures = 0, 0, 0
+        if keys is not None and signer is not None:
+            made, published, failures = signer.made, len(keys), keys.failures
+        yield from one("signatures_total", "Signatures of callers that were made.", made)
+        yield from one("signing_keys", "Keys that are published, to verify signatures of callers.", published)
+        yield from one("signing_keys_unfit_total", "Looks that found the signing keys unfit.", failures)
+
+
+def _of_tls(tls: ServerTls | None) -> Iterator[str]:
+    watched = [] if tls is None else [(labels(file=each.files[0]), each) for each in tls.watched]
+    ends = [] if tls is None else [(labels(file=file), end) for file, end in tls.ends.items()]
+    failed = [] if tls is None else [(labels(reason=reason), count) for reason, count in tls.failed.items()]
+    faults = ((label, int(each.fault is not None)) for label, each in watched)
+    reloads = ((label, each.reloads) for label, each in watched)
+    yield from family("certificate_end_seconds", "Since 1970, when what is in use of a file ends.", ends)
+    yield from family("certificate_fault", "1 while what stands in a file is not used: it is no good.", faults)
+    yield from family("certificate_reloads_total", "Changes of a file that are in use.", reloads)
+    yield from family("tls_handshakes_failed_total", "Handshakes without a connection after them, by reason.", failed)

@@ -51,7 +51,7 @@ def check_accept(value: str | None) -> None:
     if len(value) > ACCEPT_LIMIT:
         raise Refusal(BAD_REQUEST, "Accept is too long")
     best, acceptable = -1, False
-    for media_range, weight in _ranges(value):
+    for media_range, weight in ranges_of(value):
         preference = _PREFERENCE.get(media_range, -1)
         if preference > best:
             best, acceptable = preference, weight > 0
@@ -61,7 +61,12 @@ def check_accept(value: str | None) -> None:
         raise Refusal(NOT_ACCEPTABLE)
 
 
-def _ranges(value: str) -> list[tuple[str, float]]:
+def ranges_of(value: str) -> list[tuple[str, float]]:
+    """The ranges of an `Accept` with their weights, in order.
+
+    Raises:
+        Refusal: BAD_REQUEST, where the field cannot be read.
+    """
     ranges = []
     at = 0
     while at < len(value):

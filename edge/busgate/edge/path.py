@@ -7,101 +7,87 @@ or a Problem (the handler's declared word).
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
-from busgate.bus import Bus, CallContext, Endpoint, Ids, Reply
+from busgate.bus import Bus, CallContext, Endpoint, Ids
 from busgate.bus.wire import TYPE_PROBLEM, is_traceparent
 from busgate.contracts import Call
 
-from .authentication import authenticate, authoriser
+from .audit import Audit
 from .binding import Binding
-from .front_door import Head
+from .door import Door
+from .exchange import Exchange, Step
+from .front_door import has_body
+from .header_rules import request_rules
+from .mocks import answer_by_example
 from .negotiation import check_accept, check_content_type
+from .places import is_like
 from .refusal import BAD_REQUEST, Refusal
 from .reply import ReplyReader
-from .request import Request
 from .response import Response, header_block
 from .settings import EdgeSettings
-from .tokens import TokenVerifier, VerifiedCaller
+from .signing import Sign
 
 
-class Exchange:
-    """One request on its way. Each step reads what earlier ones left here."""
+class Tracing(Protocol):
+    """What tracing adds to a path."""
 
-    __slots__ = (
-        "body",
-        "caller",
-        "head",
-        "message",
-        "reply",
-        "request",
-        "response",
-        "started",
-        "topic",
-        "variables",
-    )
+    def begin(self, exchange: Exchange) -> None:
+        """A step: give the request its place in a trace."""
 
-    head: Head
-    variables: tuple[str, ...]
-    body: bytes
-    message: bytes
-    """The canonical JSON of the request, which is what travels."""
-    response: Response
-
-    def __init__(self, request: Request, started: float) -> None:
-        self.request = request
-        self.started = started
-        self.topic = ""
-        self.caller: VerifiedCaller | None = None
-        self.reply: Reply | None = None
-
-
-Step = Callable[[Exchange], Awaitable[None] | None]
+    def traceparent(self, exchange: Exchange) -> bytes:
+        """The header of the call, which is sent now."""
 
 
 def build_path(
-    call: Call[Any, Any], *, settings: EdgeSettings, verifier: TokenVerifier, bus: Bus, ids: Ids
+    call: Call[Any, Any],
+    *,
+    settings: EdgeSettings,
+    door: Door,
+    bus: Bus,
+    ids: Ids,
+    audit: Audit | None,
+    tracing: Tracing | None,
 ) -> list[Step]:
     """All steps between the route and the answer for one contract."""
+    traceparent: Callable[[Exchange], bytes]
+    if tracing is not None:
+        traceparent = tracing.traceparent
+    else:
+        traceparent = _continued_trace(ids) if settings.trust_traceparent else _new_trace(ids)
     endpoint = bus.endpoint(call.topic, timeout=call.timeout)
     binding = Binding(call)
+    mocked = is_like(call.topic, settings.mock)
     path: list[Step | None] = [
+        # Before anything can refuse it: what is refused is traced too.
+        None if tracing is None else tracing.begin,
+        # Before any credential: to check one costs more than to send one.
+        door.address_check(call),
+        *door.limits.before_authentication(call),
         # Before the body: whoever may not call must not make us read, and a signature is checked on the head alone.
-        None if call.public else _authenticate(verifier),
-        _authorise(call),
+        door.authentication(call),
+        door.authorisation(call),
+        # Whoever may not call uses up nothing of what a caller has.
+        *door.limits.of_callers(call),
         # Under overload, or without a bus, nobody's body is read for nothing.
-        _admit(endpoint),
+        None if audit is None else audit.admission(),
+        None if mocked else _admit(endpoint),
         # Cheap, on the head: no need to read a body that cannot be used or answered.
         _negotiate(body_required=binding.body_required),
         # Bounded in size here and in time by the connection.
         _read_body(min(call.max_body, settings.max_body)),
+        # Over the body and headers that the client sent, before anybody reads a meaning into them.
+        door.content_check(call),
+        # The last word on headers is the operator's, not the client's.
+        request_rules(settings.headers, call),
         # From here on nothing of the client's bytes is left, only what the contract says.
         _validate(binding),
         # The only wait that is not for the client.
-        _call(endpoint, call.timeout, ids=ids, trust_trace=settings.trust_traceparent),
+        answer_by_example(call) if mocked else _call(endpoint, call.timeout, traceparent, door.signature(call)),
         # Nothing that the contract does not declare leaves the house.
         _answer(call),
     ]
     return [step for step in path if step is not None]
-
-
-def _authenticate(verifier: TokenVerifier) -> Step:
-    def step(exchange: Exchange) -> None:
-        exchange.caller = authenticate(verifier, exchange.head.headers.get(b"authorization"))
-
-    return step
-
-
-def _authorise(call: Call[Any, Any]) -> Step | None:
-    check = authoriser(call)
-    if check is None:
-        return None
-
-    def step(exchange: Exchange) -> None:
-        assert exchange.caller is not None
-        check(exchange.caller)
-
-    return step
 
 
 def _admit(endpoint: Endpoint) -> Step:
@@ -118,19 +104,21 @@ def _negotiate(*, body_required: bool) -> Step:
         if accept is not None and accept != b"*/*":
             check_accept(accept.decode("latin-1"))
         content_type = headers.get(b"content-type")
-        if content_type != b"application/json" and (body_required or _has_body(headers)):
+        if content_type != b"application/json" and (body_required or has_body(headers)):
             check_content_type(None if content_type is None else content_type.decode("latin-1"))
 
     return step
 
 
-def _has_body(headers: dict[bytes, bytes]) -> bool:
-    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
-
-
 def _read_body(limit: int) -> Step:
-    async def step(exchange: Exchange) -> None:
+    async def read(exchange: Exchange) -> None:
         exchange.body = await exchange.request.read(limit)
+
+    def step(exchange: Exchange) -> Awaitable[None] | None:
+        if not exchange.request.arrived:
+            return read(exchange)
+        exchange.body = exchange.request.take(limit)  # most bodies come with their head: no coroutine for them
+        return None
 
     return step
 
@@ -150,29 +138,38 @@ def _validate(binding: Binding) -> Step:
     return step
 
 
-def _call(endpoint: Endpoint, timeout: float, *, ids: Ids, trust_trace: bool) -> Step:
+def _call(endpoint: Endpoint, timeout: float, traceparent: Callable[[Exchange], bytes], signature: Sign | None) -> Step:
     async def step(exchange: Exchange) -> None:
-        headers = exchange.head.headers
-        call_id = exchange.request.id
         caller = exchange.caller
-        prefer = headers.get(b"prefer")
-        context = CallContext(
-            call_id,
-            (_continued(headers, ids) if trust_trace else None) or b"00-%b-%b-01" % (call_id, ids.take(16)),
-            b"" if caller is None else caller.header,
-        )
+        prefer = exchange.head.headers.get(b"prefer")
         budget = timeout if prefer is None else _preferred(prefer, timeout)
+        exchange.traceparent = traceparent(exchange)
+        context = CallContext(exchange.request.id, exchange.traceparent, b"" if caller is None else caller.header)
+        if signature is not None:
+            context.jws = signature(exchange)
         exchange.reply = await endpoint.call(exchange.message, context, budget)
 
     return step
 
 
-def _continued(headers: dict[bytes, bytes], ids: Ids) -> bytes | None:
-    """The client's trace with a span of our own, or None where it sent none that is well-formed."""
-    value = headers.get(b"traceparent", b"")
-    if not is_traceparent(value.decode("latin-1")):
-        return None
-    return b"00-%b-%b-%b" % (value[3:35], ids.take(16), value[53:55])
+def _new_trace(ids: Ids) -> Callable[[Exchange], bytes]:
+    def traceparent(exchange: Exchange) -> bytes:
+        return b"00-%b-%b-01" % (exchange.request.id, ids.take(16))
+
+    return traceparent
+
+
+def _continued_trace(ids: Ids) -> Callable[[Exchange], bytes]:
+    """The client's trace with a span of our own, or a new one where it sent none that is well-formed."""
+    new = _new_trace(ids)
+
+    def traceparent(exchange: Exchange) -> bytes:
+        value = exchange.head.headers.get(b"traceparent", b"")
+        if not is_traceparent(value.decode("latin-1")):
+            return new(exchange)
+        return b"00-%b-%b-%b" % (value[3:35], ids.take(16), value[53:55])
+
+    return traceparent
 
 
 _WAIT = re.compile(rb"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,6})\"?\s*(?=[;,]|$)", re.IGNORECASE)

@@ -12,32 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Literal, cast
 
+from .batches import Batches
 from .line_writer import WHOLE, LineWriter
 
-Record = tuple[float, float, str, str, str, str, int, str, str, float | None, float | None, bytes, str]
+Record = tuple[float, float, str, str, str, str, int, str, str, float | None, float | None, bytes, bytes, str]
 """What `Recorder.record` takes, in that order. A plain tuple costs a third of a named one."""
 Batch = Sequence[Record]
 
-FLUSH_EVERY = 0.1
-"""Seconds until a record is out."""
-LARGEST_BATCH = 256
-"""Records after which a batch waits no longer: so it holds up the loop for less than a millisecond."""
 CUT = 80
 """Characters that are kept of foreign texts where a line would be too long to be written as a whole."""
 
 
-class Recorder:
-    """Collects the records of one event loop, and hands them over in batches.
-
-    Args:
-        takers: each gets every batch.
-    """
-
-    def __init__(self, *takers: Callable[[Batch], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._takers = takers
-        self._batch: list[Record] = []
-        self._timer: asyncio.TimerHandle | None = None
+class Recorder(Batches[Record]):
+    """Collects the records of one event loop, and hands them over in batches. `flush` it before metrics are read."""
 
     def record(
         self,
@@ -55,6 +42,7 @@ class Recorder:
         ran_ms: float | None,
         request_id: bytes,
         caller: str,
+        traceparent: bytes = b"",
     ) -> None:
         """Note one request.
 
@@ -72,28 +60,14 @@ class Recorder:
             ran_ms: ran in the handler; None where that is not known.
             request_id: 32 hex digits, ours.
             caller: the subject that was authenticated; empty for nobody.
+            traceparent: of the call; empty where none was sent, whose trace would have the id of the request.
         """
-        batch = self._batch
         # fmt: off
-        batch.append((
+        self.add((
             started, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms,
-            request_id, caller,
+            request_id, traceparent, caller,
         ))
         # fmt: on
-        if self._timer is None:
-            self._timer = self._loop.call_later(FLUSH_EVERY, self.flush)
-        elif len(batch) >= LARGEST_BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Hand over what there is. To be called before metrics are read, and at the end."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._batch:
-            batch, self._batch = self._batch, []
-            for take in self._takers:
-                take(batch)
 
 
 class RecordLines:
@@ -119,14 +93,14 @@ class RecordLines:
 # -- JSON
 
 _JSON = (
-    '{"timestamp":"%s.%03dZ","level":"info","event":"call","request":"%s","method":%s,"path":%s,"topic":%s,'
+    '{"timestamp":"%s.%03dZ","level":"info","event":"call","request":"%s","trace":"%s","method":%s,"path":%s,"topic":%s,'
     '"service":%s,"caller":%s,"status":%d,"outcome":%s,"failure":%s,"total_ms":%.3f,"queue_ms":%s,"ran_ms":%s}\n'
 )
 
 
 def json_lines(batch: Batch, epoch: float) -> Iterator[str]:
     """One JSON object in a line for each record, ASCII only. `epoch` is when the clock of the loop was 0."""
-    clock = _Clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
+    clock = Clock("%Y-%m-%dT%H:%M:%S", time.gmtime)
     for record in batch:
         now = clock.read(record[0] + epoch)
         line = _json_line(record, now)
@@ -134,11 +108,17 @@ def json_lines(batch: Batch, epoch: float) -> Iterator[str]:
 
 
 def _json_line(record: Record, now: tuple[str, int]) -> str:
-    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, caller = record
+    # fmt: off
+    (
+        _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms,
+        call_id, traceparent, caller,
+    ) = record
+    # fmt: on
     return _JSON % (
         now[0],
         now[1],
         call_id.decode(),
+        (traceparent[3:35] or call_id).decode(),
         quoted(method),
         quoted(path),
         quoted(topic),
@@ -168,20 +148,20 @@ _RED, _YELLOW, _GREEN, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[
 
 def text_lines(batch: Batch, epoch: float, *, colour: bool) -> Iterator[str]:
     """One line for people for each record, ASCII only, by the clock on their wall."""
-    clock = _Clock("%H:%M:%S", time.localtime)
+    clock = Clock("%H:%M:%S", time.localtime)
     for record in batch:
         yield _text_line(record, clock.read(record[0] + epoch), colour=colour)
 
 
 def _text_line(record: Record, now: tuple[str, int], *, colour: bool) -> str:
-    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, _, _ = record
+    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, _, _ = record
     mark, dim, end = (_status_colour(status), _DIM, _PLAIN) if colour else ("", "", "")
     request = f"{_safe(method)} {_safe(path[:CUT])}"
     why = f"  {mark}{_safe(failure)} ({_safe(outcome)}){end}" if failure else ""
     return (
         f"{dim}{now[0]}.{now[1]:03d}{end}  {request:<20}  {mark}{status}{end}  "
         f"{_safe(topic) or '-':<22}  {_safe(service[:CUT]) or '-':<8}  total {_duration(total_ms)}  "
-        f"queue {_duration(queue_ms)}  run {_duration(ran_ms)}{why}\n"
+        f"queue {_duration(queue_ms)}  run {_duration(ran_ms)}  {dim}{call_id.decode()}{end}{why}\n"
     )
 
 
@@ -207,7 +187,7 @@ def _escaped(found: re.Match[str]) -> str:
 # -- both
 
 
-class _Clock:
+class Clock:
     """Splits epoch seconds into a text for the second, made once for each, and milliseconds."""
 
     def __init__(self, form: str, zone: Callable[[float], time.struct_time]) -> None:

@@ -22,8 +22,24 @@ UNSUPPORTED_MEDIA_TYPE = _refused("unsupported-media-type", 415, "The body is no
 EXPECTATION_FAILED = _refused("expectation-failed", 417, "This expectation is not met")
 MISDIRECTED = _refused("misdirected-request", 421, "This host is not served here")
 INVALID = _refused("invalid-request", 422, "The request does not match the contract")
+RATE_EXCEEDED = _refused("rate-exceeded", 429, "Too many requests in a short time")
+QUOTA_EXCEEDED = _refused("quota-exceeded", 429, "The requests of this day or month are used up")
+TOO_MANY_AT_ONCE = _refused("too-many-at-once", 429, "Too many requests run at a time")
 HEADERS_TOO_LARGE = _refused("headers-too-large", 431, "The headers are too large")
 TOO_MANY_CONNECTIONS = FailureKind("too-many-connections", 503, "not_executed", "Too many connections", "edge")
+KEYS_UNAVAILABLE = FailureKind(
+    "keys-unavailable", 503, "not_executed", "The keys of the token's issuer cannot be had now", "edge"
+)
+INTROSPECTION_UNAVAILABLE = FailureKind(
+    "introspection-unavailable", 503, "not_executed", "The issuer of the token cannot be asked about it now", "edge"
+)
+PRE_CALL_FAILED = FailureKind(
+    "pre-call-failed", 503, "not_executed", "The service that decides who calls cannot be asked now", "service"
+)
+STORE_UNAVAILABLE = FailureKind(
+    "store-unavailable", 503, "not_executed", "What the gateway remembers of earlier requests cannot be had now", "edge"
+)
+AUDIT_UNAVAILABLE = FailureKind("audit-unavailable", 503, "not_executed", "Calls cannot be audited now", "edge")
 INTERNAL = FailureKind("internal-error", 500, "unknown", "The gateway failed", "edge")
 NOT_IMPLEMENTED = _refused("not-implemented", 501, "This transfer coding is not understood")
 VERSION_NOT_SUPPORTED = _refused("http-version-not-supported", 505, "HTTP/1.1 is spoken here")
@@ -38,6 +54,7 @@ class Refusal(Exception):  # noqa: N818 - what happens to the request, not an er
         headers: response headers beyond the standard ones, like `Allow` or `WWW-Authenticate`.
         errors: for INVALID, one object each: `{"pointer": "#/sku", "detail": "..."}`.
         close: end the connection after the answer, because what follows on it cannot be trusted.
+        violated: names of the limits that do not let it through.
     """
 
     def __init__(
@@ -48,6 +65,7 @@ class Refusal(Exception):  # noqa: N818 - what happens to the request, not an er
         headers: Sequence[tuple[str, str]] = (),
         errors: Sequence[dict[str, str]] = (),
         close: bool = False,
+        violated: Sequence[str] = (),
     ) -> None:
         super().__init__(f"{kind.name}: {detail or kind.title}")
         self.kind = kind
@@ -55,3 +73,4 @@ class Refusal(Exception):  # noqa: N818 - what happens to the request, not an er
         self.headers = headers
         self.errors = errors
         self.close = close
+        self.violated = violated

@@ -4,10 +4,12 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from busgate.bus.wire import MAX_MESSAGE
 from busgate.contracts import Call, CallFailed, Problem
+from busgate.contracts.answer import AnswerReader
+from busgate.contracts.codec import reader
 from busgate.contracts.failure import (
     BAD_REPLY,
     DRAINING,
@@ -16,7 +18,6 @@ from busgate.contracts.failure import (
     NESTED_TIMEOUT,
     REDELIVERED,
     TOO_LATE,
-    WORKER_KINDS,
 )
 from busgate.contracts.fields import json_name
 from busgate.contracts.http import segments_of
@@ -32,16 +33,15 @@ _DETAIL_LIMIT = 200
 class ReplyReader:
     """Reads the replies and problems of one contract; made once, at start."""
 
-    __slots__ = ("_limit", "_location", "_names", "_problems", "_to_json", "_validate", "has_body", "status")
+    __slots__ = ("_answers", "_limit", "_location", "_names", "_read", "_to_json", "has_body", "status")
 
     def __init__(self, call: Call[Any, Any], *, limit: int = MAX_MESSAGE) -> None:
         self.status = call.http.status
         self.has_body = self.status not in (204, 205)
         self._limit = limit
-        call.reply.model_rebuild()  # where the model waits for a forward reference; else nothing
-        self._validate = call.reply.__pydantic_validator__.validate_json
+        self._read = reader(call.reply, strict=True)
         self._to_json = call.reply.__pydantic_serializer__.to_json
-        self._problems = {problem.type: problem for problem in call.errors}
+        self._answers = AnswerReader(call)
         attributes = {json_name(name, field): name for name, field in call.reply.model_fields.items()}
         self._names = frozenset(attributes)
         template = segments_of(call.http.location) if call.http.location else []
@@ -59,7 +59,7 @@ class ReplyReader:
         if len(body) > self._limit:
             raise CallFailed(BAD_REPLY, "the reply is too large", service=service)
         try:
-            model = self._validate(body, strict=True, extra="ignore", by_alias=True, by_name=False)
+            model = self._read(body)
         except ValidationError as error:
             raise CallFailed(BAD_REPLY, self._mismatch(error), service=service) from None
         if not is_finite(body):
@@ -73,24 +73,12 @@ class ReplyReader:
         Raises:
             CallFailed: of the kind that the worker named; BAD_REPLY where the contract does not declare it.
         """
-        try:
-            document = self._document(body)
-            if (declared := self._problems.get(document["type"])) is not None:
-                return declared.from_document(document)
-        except (ValueError, TypeError, KeyError):
-            raise CallFailed(BAD_REPLY, "the problem cannot be read", service=service) from None
-        kind = WORKER_KINDS.get(document["type"])
-        if kind is None:
-            raise CallFailed(BAD_REPLY, "the problem is not one that the contract declares", service=service)
-        raise CallFailed(kind, _safe_detail(document) if kind in _TELLS_WHY else None, service=service)
-
-    def _document(self, body: bytes) -> dict[str, Any]:
         if len(body) > self._limit or not is_finite(body):
-            raise ValueError
-        document = from_json(body)
-        if not isinstance(document, dict):
-            raise TypeError
-        return document
+            raise CallFailed(BAD_REPLY, "the problem cannot be read", service=service)
+        found = self._answers.problem(body, service=service)
+        if isinstance(found, CallFailed):
+            raise CallFailed(found.kind, _safe_detail(found), service=service)
+        return found
 
     def _mismatch(self, error: ValidationError) -> str:
         """Where a reply is wrong; names of the contract only, because a reply can hold anything."""
@@ -114,8 +102,11 @@ class ReplyReader:
         return "/" + "/".join(path)
 
 
-def _safe_detail(document: dict[str, Any]) -> str | None:
-    detail = document.get("detail")
-    if isinstance(detail, str) and len(detail) <= _DETAIL_LIMIT and detail.isprintable():
+def _safe_detail(failure: CallFailed) -> str | None:
+    """What may leave the house of the words of a worker, or of our own about it."""
+    detail = failure.detail
+    if failure.kind is BAD_REPLY:
         return detail
-    return None
+    if detail is None or failure.kind not in _TELLS_WHY:
+        return None
+    return detail if len(detail) <= _DETAIL_LIMIT and detail.isprintable() else None

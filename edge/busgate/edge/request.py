@@ -7,12 +7,14 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from .refusal import CONTENT_TOO_LARGE, Refusal
+from .tls.peer import PeerCertificate
 
 
 class Origin(Protocol):
     """The connection that a request came on, as far as a request needs it."""
 
     peer: str
+    certificate: PeerCertificate | None
     transport: asyncio.Transport | None
 
     def send_continue(self) -> None:
@@ -38,20 +40,27 @@ class Request:
         """The address of whoever connected; empty on a Unix socket."""
         return self.origin.peer
 
+    @property
+    def arrived(self) -> bool:
+        """Whether the whole body is here: then `take` it, else `read` it."""
+        return self.content.is_eof()
+
+    def take(self, limit: int) -> bytes:
+        """The body that has arrived.
+
+        Raises:
+            Refusal: it is longer than `limit`.
+        """
+        if self.content.total_bytes > limit:
+            raise _too_large(limit)
+        return self.content.read_nowait()
+
     async def read(self, limit: int) -> bytes:
-        """The whole body. `Expect: 100-continue` is answered now and not before.
+        """The whole body, as it comes in. `Expect: 100-continue` is answered now and not before.
 
         Raises:
             Refusal: it is longer than `limit`, not well-formed, or does not come in time.
         """
-        content = self.content
-        if not content.is_eof():
-            return await self._read_rest(limit)
-        if content.total_bytes > limit:
-            raise _too_large(limit)
-        return content.read_nowait()
-
-    async def _read_rest(self, limit: int) -> bytes:
         headers = self.message.headers
         if int(headers.get("Content-Length", 0)) > limit:
             raise _too_large(limit)

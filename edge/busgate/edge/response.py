@@ -20,10 +20,39 @@ JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 
 _BODYLESS = frozenset({204, 304})
-_CLOSE = b"Connection: close\r\n\r\n"
-_END = b"\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+END = b"\r\n"
+STANDARD = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-store"))
+"""On every answer, unless the configuration says otherwise for a route."""
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+def header_block(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers as they go on the wire, for `Response.headers`; build constant ones once.
+
+    Raises:
+        ValueError: a name is not a token, or a value holds CR, LF, NUL or another control character.
+    """
+    lines = []
+    for name, value in headers:
+        if not is_header_name(name) or not _VALUE.fullmatch(value):
+            raise ValueError(f"the response header {name!r} cannot be written")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
+
+
+def is_header_name(text: str) -> bool:
+    """Whether a text is a token (RFC 9110, 5.1)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a text can be a value as it stands: printable ASCII."""
+    return text.isascii() and _VALUE.fullmatch(text) is not None
+
+
+STANDARD_BLOCK = header_block(STANDARD)
 
 
 class Response:
@@ -35,9 +64,11 @@ class Response:
         headers: more headers, from `header_block`. The standard ones are written by `encode`.
         content_type: of the body.
         close: end the connection after this answer.
+
+    `fixed` takes the place of the headers that are on every answer; None: they are as everywhere.
     """
 
-    __slots__ = ("body", "close", "content_type", "headers", "status")
+    __slots__ = ("body", "close", "content_type", "fixed", "headers", "status")
 
     def __init__(
         self,
@@ -53,21 +84,33 @@ class Response:
         self.headers = headers
         self.content_type = content_type
         self.close = close
+        self.fixed: bytes | None = None
 
-    def encode(self, request_id: bytes, date: bytes, *, close: bool, with_body: bool = True) -> bytes:
-        """The answer as it goes on the wire; `with_body` is False for HEAD."""
+    def encode(
+        self, request_id: bytes, date: bytes, *, close: bool, with_body: bool = True, standard: bytes = STANDARD_BLOCK
+    ) -> bytes:
+        """The answer as it goes on the wire.
+
+        Args:
+            request_id: 32 hex digits.
+            date: the value of `Date`.
+            close: say that the connection ends.
+            with_body: False for HEAD.
+            standard: the headers that are on every answer.
+        """
         status, body = self.status, self.body
-        end = _CLOSE if close else _END
+        fixed = standard if self.fixed is None else self.fixed
+        end = CLOSE if close else END
         if status in _BODYLESS:
             return b"%s%s\r\nX-Request-Id: %s\r\n%s%s" % (
-                _prefix(status, b""),
+                _prefix(status, b"", fixed),
                 date,
                 request_id,
                 self.headers,
                 end,
             )
         return b"%s%s\r\nX-Request-Id: %s\r\nContent-Length: %d\r\n%s%s%s" % (
-            _prefix(status, self.content_type),
+            _prefix(status, self.content_type, fixed),
             date,
             request_id,
             len(body),
@@ -77,36 +120,20 @@ class Response:
         )
 
 
-@functools.lru_cache(maxsize=512)
-def _prefix(status: int, content_type: bytes) -> bytes:
+@functools.lru_cache(maxsize=4096)
+def _prefix(status: int, content_type: bytes, fixed: bytes) -> bytes:
     phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Other"
-    lines = [b"HTTP/1.1 %d %s" % (status, phrase.encode())]
-    if content_type:
-        lines.append(b"Content-Type: " + content_type)
-    lines += [b"X-Content-Type-Options: nosniff", b"Cache-Control: no-store", b"Date: "]
-    return b"\r\n".join(lines)
-
-
-def header_block(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Headers as they go on the wire, for `Response.headers`; build constant ones once.
-
-    Raises:
-        ValueError: a name is not a token, or a value holds CR, LF, NUL or another control character.
-    """
-    lines = []
-    for name, value in headers:
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise ValueError(f"the response header {name!r} cannot be written")
-        lines.append(f"{name}: {value}\r\n")
-    return "".join(lines).encode("latin-1")
+    described = b"Content-Type: %s\r\n" % content_type if content_type else b""
+    return b"HTTP/1.1 %d %s\r\n%s%sDate: " % (status, phrase.encode(), described, fixed)
 
 
 class DateHeader:
-    """The value of `Date`, formatted once a second."""
+    """The value of `Date`, formatted once a second, with the headers behind it that all answers of a server have."""
 
-    __slots__ = ("_second", "_text")
+    __slots__ = ("_more", "_second", "_text")
 
-    def __init__(self) -> None:
+    def __init__(self, headers: bytes = b"") -> None:
+        self._more = (b"\r\n" + headers).removesuffix(b"\r\n")
         self._second = -1
         self._text = b""
 
@@ -114,7 +141,7 @@ class DateHeader:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._text = formatdate(second, usegmt=True).encode()
+            self._text = formatdate(second, usegmt=True).encode() + self._more
         return self._text
 
 
@@ -169,4 +196,6 @@ def _document(failure: Refusal | CallFailed | Problem) -> tuple[int, dict[str, o
         document["detail"] = failure.detail
     if failure.errors:
         document["errors"] = list(failure.errors)
+    if failure.violated:
+        document["violated-policies"] = list(failure.violated)
     return kind.status, document

@@ -68,11 +68,19 @@ class Router(Generic[T]):
         tree = self._trees.get(method)
         return None if tree is None else _walk(tree, path[1:].split("/"), 0)
 
+    def targets(self, path: str) -> dict[str, T]:
+        """All targets of a path, by method."""
+        found = {}
+        for method in self._trees:
+            target = self._static.get((method, path))
+            match = None if target is not None else self._match(method, path)
+            if target is not None or match is not None:
+                found[method] = target if match is None else match[0]
+        return found  # type: ignore[return-value] # one of the two is there
+
     def allowed(self, path: str) -> list[str]:
         """The methods that this path is served with, HEAD included; empty when there is no such path."""
-        methods = [
-            method for method in self._trees if (method, path) in self._static or self._match(method, path) is not None
-        ]
+        methods = list(self.targets(path))
         if "GET" in methods:
             methods.append("HEAD")
         return sorted(methods)

@@ -22,7 +22,7 @@ from .limits import DoorLimits
 from .parsing import require_c_parser
 from .refusal import TOO_MANY_CONNECTIONS, Refusal
 from .request import Request
-from .response import DateHeader, Response
+from .response import STANDARD_BLOCK, DateHeader, Response
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -33,19 +33,36 @@ _RETRY = (("Retry-After", "1"),)
 class GateServer:
     """Serves HTTP/1.1 on any number of listeners in one event loop.
 
+    `standard` are the headers of every answer that has none of its own in their place.
+
     `refused` counts, by kind, what was answered without the handler: requests that are not HTTP, that did not
     arrive in time, and connections too many; `dropped` counts connections cut without an answer.
+
+    Args:
+        handle: answers a request.
+        limits: of what clients may take.
+        ids: for requests.
+        headers: of every answer, from `header_block`.
 
     Raises:
         RuntimeError: aiohttp has no C parser here.
     """
 
-    def __init__(self, handle: Handler, *, limits: DoorLimits | None = None, ids: Ids | None = None) -> None:
+    def __init__(
+        self,
+        handle: Handler,
+        *,
+        limits: DoorLimits | None = None,
+        ids: Ids | None = None,
+        standard: bytes = STANDARD_BLOCK,
+        headers: bytes = b"",
+    ) -> None:
         require_c_parser()
         self.handle = handle
         self.limits = limits or DoorLimits()
         self.ids = ids or Ids()
-        self.date = DateHeader()
+        self.date = DateHeader(headers)
+        self.standard = standard
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.draining = False
@@ -68,7 +85,7 @@ class GateServer:
 
     async def listen(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, backlog: int = 1024) -> None:
         """Accept connections from a bound socket."""
-        timeout = self.limits.first_byte if tls else None
+        timeout = self.limits.handshake if tls else None
         listener = await self.loop.create_server(
             self, sock=sock, ssl=tls, ssl_handshake_timeout=timeout, backlog=backlog
         )

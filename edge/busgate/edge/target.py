@@ -33,14 +33,15 @@ def split_target(target: str, host: bytes) -> tuple[str, str]:
     if plain := _PLAIN.fullmatch(target):
         return plain[1], plain[2] or ""
     if not target.startswith("/"):
-        target = _origin_form(target, host)
+        target = origin_form(target, host)
     raw_path, _, query = target.partition("?")
     if not _RAW_QUERY.fullmatch(query):
         raise Refusal(BAD_REQUEST, "the query has a character or an escape that is not valid")
     return decode_path(raw_path), query
 
 
-def _origin_form(target: str, host: bytes) -> str:
+def origin_form(target: str, host: bytes) -> str:
+    """Path and query of a target in absolute-form. Raises Refusal as `split_target`."""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise Refusal(BAD_REQUEST, "the request target is not a path", close=True)

@@ -13,36 +13,26 @@ from typing import Any
 
 import jwt
 
-from busgate.contracts import Caller
-
 from .claims import caller_of, check_header
 from .compact import Json, TokenRefused, read_compact
 from .issuers import IssuerSettings
 from .keys import KeySet
+from .verified import VerifiedCaller
 
 REMEMBERED = 10_000
 """Tokens in memory, about 2 kB each."""
 
 
-class VerifiedCaller:
-    """A caller as a verified token proves it, with all that a call needs of it made ready.
+class ForeignToken(TokenRefused):
+    """A token that is no JWT of any issuer here: an opaque one, perhaps."""
 
-    Args:
-        caller: the principal.
-        expires: epoch seconds, when the token is no longer good, leeway included.
 
-    Attributes:
-        header: the `caller` header of calls.
-        scopes: what the caller may do.
-    """
+class UnknownKey(TokenRefused):
+    """A token that none of the keys at hand signed, of an issuer that may have new ones at a URL."""
 
-    __slots__ = ("caller", "expires", "header", "scopes")
-
-    def __init__(self, caller: Caller, expires: float) -> None:
-        self.caller = caller
-        self.header = caller.to_json()
-        self.scopes = caller.scopes
-        self.expires = expires
+    def __init__(self, issuer: str) -> None:
+        super().__init__("signed by no key that is known here")
+        self.issuer = issuer
 
 
 class TokenVerifier:
@@ -70,6 +60,8 @@ class TokenVerifier:
         """Who presents this token.
 
         Raises:
+            UnknownKey: it proves nothing yet; with the issuer's newest keys it may.
+            ForeignToken: none of the issuers can have made it.
             TokenRefused: it proves nothing, and why.
         """
         known = self._known.get(token)
@@ -93,11 +85,14 @@ class TokenVerifier:
 
     def _verify(self, token: str) -> VerifiedCaller:
         self._known.pop(token, None)
-        header, claims = read_compact(token)
+        try:
+            header, claims = read_compact(token)
+        except TokenRefused as error:
+            raise ForeignToken(str(error)) from None
         name = claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
-            raise TokenRefused("of an issuer that is not trusted here")
+            raise ForeignToken("of an issuer that is not trusted here")
         verified = issuer.verify(token, header, claims, now=self._clock())
         while len(self._known) >= self._limit > 0:
             self._known.popitem(last=False)
@@ -115,6 +110,7 @@ class _Issuer:
     def __init__(self, settings: IssuerSettings, keys: KeySet) -> None:
         self.settings = settings
         self._keys = keys
+        self._may_have_more = any(key.jwks_url is not None for key in settings.keys)
         self._jwt = jwt.PyJWT(
             {
                 "require": ["exp", "iss", "sub"],
@@ -129,13 +125,11 @@ class _Issuer:
     def verify(self, token: str, header: Json, claims: Json, *, now: float) -> VerifiedCaller:
         check_header(header, self.settings)
         self._check_signature(token, header)
-        try:
-            return VerifiedCaller(*caller_of(claims, self.settings, now))
-        except ValueError as error:
-            raise TokenRefused("its scopes and claims are too large to travel") from error
+        return caller_of(claims, self.settings, issuer=self.settings.issuer, scheme="jwt", now=now)
 
     def _check_signature(self, token: str, header: Json) -> None:
-        for key in self._keys.find(header.get("kid"), header.get("alg")):
+        kid = header.get("kid")
+        for key in self._keys.find(kid, header.get("alg")):
             try:
                 self._decode(token, key.material, key.algorithm)
             except jwt.InvalidSignatureError:
@@ -143,6 +137,8 @@ class _Issuer:
             except jwt.PyJWTError as error:
                 raise TokenRefused(type(error).__name__) from error
             return
+        if self._may_have_more and not self._keys.knows(kid):
+            raise UnknownKey(self.settings.issuer)
         raise TokenRefused("signed by no key that is known here")
 
     def _decode(self, token: str, material: Any, algorithm: str) -> None:

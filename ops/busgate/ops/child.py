@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 READY = b"r"
+DRAINED = b"d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,19 @@ class Child:
         control, *listeners = descriptors
         return cls(number, socket.socket(fileno=control), [socket.socket(fileno=each) for each in listeners])
 
+    def among(self, count: int) -> int | None:
+        """Its number, where it is one of several alike."""
+        return self.number if count > 1 else None
+
     def ready(self) -> None:
         """Tell the supervisor that this process serves."""
         with suppress(OSError):  # it is gone: `follow` sees that too
             self.control.send(READY)
+
+    def drained(self) -> None:
+        """Tell the supervisor that an operator took this process out from afar, so it is not to be started again."""
+        with suppress(OSError):
+            self.control.send(DRAINED)
 
     def follow(self, grace: float) -> None:
         """End when the supervisor is gone: drain; after the grace at once, even if the event loop hangs."""

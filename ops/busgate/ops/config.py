@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from .config_faults import TABLES, describe, dotted
+from .config_faults import TABLES, causes, describe, dotted
 from .toml_lines import key_lines, line_of
 
 PREFIX = "BUSGATE_"
+DEFAULT, COMMAND_LINE = "default", "command line"
+"""Origins of values, beside a line of the file and a name of the environment."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Tree = dict[str, Any]
@@ -51,36 +54,74 @@ def load(
     Raises:
         ConfigError: the file cannot be read, or a value is wrong.
     """
-    sources = _Sources(path)
-    for name, text in environ.items():
-        if name.startswith(PREFIX) and "__" in name:
-            keys = name.removeprefix(PREFIX).lower().split("__")
-            sources.put(tuple(keys), _from_text(text), place=name)
-    for name, value in (overrides or {}).items():
-        sources.put(tuple(name.split(".")), value, place="command line")
-    foreign = [table for table in TABLES if table not in model.model_fields]
-    tree = {key: value for key, value in sources.tree.items() if key not in foreign}
-    try:
-        return model.model_validate(tree, context={"folder": sources.folder, "environ": environ})
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        raise ConfigError([sources.line(fault["loc"], describe(fault, model)) for fault in faults]) from None
+    return Sources(path, environ=environ, overrides=overrides).validate(model)
 
 
-class _Sources:
-    """The values of all sources in one tree, and where each came from."""
+class Sources:
+    """The values of all sources in one tree, and where each came from.
 
-    def __init__(self, path: Path | None) -> None:
-        self.folder = path.parent if path else Path()
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+
+    def __init__(
+        self, path: Path | None, *, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None
+    ) -> None:
         self._name = str(path) if path else "busgate.toml"
+        self._context = {"folder": path.parent if path else Path(), "environ": environ}
         text = _read(path) if path else ""
-        self.tree = _parse(text, self._name)
+        self._tree = _parse(text, self._name)
         self._lines = key_lines(text)
         self._places: dict[KeyPath, str] = {}
+        for name, value in environ.items():
+            if name.startswith(PREFIX) and "__" in name:
+                keys = name.removeprefix(PREFIX).lower().split("__")
+                self._put(tuple(keys), _from_text(value), place=name)
+        for name, given in (overrides or {}).items():
+            self._put(tuple(name.split(".")), given, place=COMMAND_LINE)
 
-    def put(self, path: tuple[str, ...], value: object, *, place: str) -> None:
+    def validate(self, model: type[ModelT]) -> ModelT:
+        """The values as a model, which leaves the tables of other processes alone.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        foreign = [table for table in TABLES if table not in model.model_fields]
+        tree = {key: value for key, value in self._tree.items() if key not in foreign}
+        try:
+            return model.model_validate(tree, context=self._context)
+        except ValidationError as error:
+            faults = [self._fault(fault, model) for fault in causes(error.errors(include_url=False))]
+            raise ConfigError([line for _, line in sorted(faults)]) from None
+
+    def raw(self, path: KeyPath) -> object:
+        """A value as it was given, before it was checked and resolved; None: nobody gave it."""
+        value: Any = self._tree
+        for part in path:
+            if isinstance(value, list | tuple) and isinstance(part, int):
+                value = value[part] if part < len(value) else None
+            else:
+                value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def origin(self, path: KeyPath) -> str:
+        """Where a value came from: file and line, a name of the environment, the command line, or DEFAULT."""
+        return DEFAULT if self.raw(path) is None else self.place(path)
+
+    def place(self, path: KeyPath) -> str:
+        """Where a value stands, or else what is around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._places:
+                return self._places[path[:length]]
+            for known in (path[:length], (*path[:length], 0)):  # the second: [[table]] in place of [table]
+                if known in self._lines:
+                    return f"{self._name}:{self._lines[known]}"
+        under = [at for known, at in self._places.items() if known[: len(path)] == path]
+        return under[0] if under else f"{self._name}:{line_of(self._lines, path)}"
+
+    def _put(self, path: tuple[str, ...], value: object, *, place: str) -> None:
         """Set a value in place of what is there, and leave its neighbours."""
-        table = self.tree
+        table = self._tree
         for key in path[:-1]:
             if not isinstance(table.get(key), dict):
                 table[key] = {}
@@ -89,18 +130,15 @@ class _Sources:
         self._places = {known: at for known, at in self._places.items() if known[: len(path)] != path}
         self._places[path] = place
 
-    def line(self, path: KeyPath, fault: str) -> str:
-        """A fault with its place."""
-        return f"{self._place(path)}: {dotted(path)}: {fault}"
-
-    def _place(self, path: KeyPath) -> str:
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._places:
-                return self._places[path[:length]]
-            if path[:length] in self._lines:
-                return f"{self._name}:{self._lines[path[:length]]}"
-        under = [at for known, at in self._places.items() if known[: len(path)] == path]
-        return under[0] if under else f"{self._name}:{line_of(self._lines, path)}"
+    def _fault(self, fault: ErrorDetails, model: type[BaseModel]) -> tuple[tuple[str, int], str]:
+        """A fault with its place, after what puts it in order: as in the file, then the other sources by name."""
+        path = fault["loc"]
+        within = [at for known, at in self._places.items() if len(known) > len(path) and known[: len(path)] == path]
+        # Of a table as a whole, what the command line says of it is the likelier cause than where the table stands.
+        place = COMMAND_LINE if COMMAND_LINE in within else self.place(path)
+        name, _, line = place.rpartition(":")
+        order = ("", int(line)) if name == self._name and line.isdigit() else (place, 0)
+        return order, f"{place}: {dotted(path)}: {describe(fault, model, as_json=place.startswith(PREFIX))}"
 
 
 def _read(path: Path) -> str:

@@ -1,49 +1,24 @@
-"""The shop of the demo: where it is, its database, and a token for it that is good for hours."""
+"""The shop of the demo: where it is, its database, who may call it, and what to paste."""
 
 import os
-import secrets
 import shlex
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import jwt
-
-from busgate.contracts import Catalog
+from .signer import HOURS, Signer
 
 CONTRACTS = "shop.contracts"
 SERVICES = ("shop.services:orders", "shop.services:inventory")
-ISSUER, AUDIENCE, CUSTOMER = "demo", "shop", "you"
-HOURS = 12
+TITLE = "Example shop"
+ABOUT = "Orders and stock of a small shop. The terminal that runs the demo shows a token."
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """Issues the tokens of one demo. Its secret is new each time and only in the memory of its processes."""
-
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-
-    @property
-    def issuer(self) -> dict[str, object]:
-        """As a table [[edge.jwt]]."""
-        return {"issuer": ISSUER, "audience": [AUDIENCE], "keys": [{"secret": self.secret}]}
-
-    def token(self, catalog: Catalog) -> str:
-        """A token that may do all that the contracts know."""
-        now = int(time.time())
-        claims = {
-            "iss": ISSUER,
-            "aud": AUDIENCE,
-            "sub": CUSTOMER,
-            "iat": now,
-            "exp": now + HOURS * 3600,
-            "scope": " ".join(sorted({scope for call in catalog for scope in call.scopes})),
-        }
-        return jwt.encode(claims, self.secret, "HS256")
+def new_signer() -> Signer:
+    """Who issues the tokens of a demo."""
+    return Signer(issuer="demo", audience="shop", subject="you")
 
 
 def shop_folder() -> Path:
@@ -63,16 +38,29 @@ def open_shop() -> Iterator[Path]:
         yield folder
 
 
-def banner(address: str, token: str) -> str:
-    """What to do with a running demo, to be pasted into another terminal."""
+ENDS = "Each call appears below. Ctrl-C ends the demo."
+
+
+def banner(address: str, token: str, *, admin: str = "", watch: Sequence[str] = (), end: str = ENDS) -> str:
+    """What to do with a running demo, to be pasted into another terminal.
+
+    Args:
+        address: of the shop.
+        token: for it.
+        admin: where the operator's listener of the edge is.
+        watch: the arguments of the `busgate` commands that show what happens inside, a line each.
+        end: how to see calls and end it.
+    """
     place = _curl(f"{address}/orders", token, '{"sku": "A-1", "quantity": 2}')
     read = _curl(f"{address}/orders/1", token)
     out_of_stock = _curl(f"{address}/orders", token, '{"sku": "B-2", "quantity": 1}')
+    operator = f"for the operator (health, metrics): {admin}/\n" if admin else ""
     return f"""\
 The example shop is open. Paste these into another terminal, in this order.
 
 address: {address}
-token, good for {HOURS} hours: {token}
+documentation, with a form to try each call: {address}/docs
+{operator}token, good for {HOURS} hours: {token}
 
 Place an order (201):
 {place}
@@ -83,8 +71,16 @@ Read it (200):
 Order what is out of stock (409):
 {out_of_stock}
 
-Each call appears below. Ctrl-C ends the demo.
+{_watched(watch)}{end}
 """
+
+
+def _watched(commands: Sequence[str]) -> str:
+    """Commands as they can be pasted: by the program that runs now, where that is no module."""
+    if not commands:
+        return ""
+    program = sys.argv[0] if Path(sys.argv[0]).name == "busgate" else "busgate"
+    return "Watch what happens inside:\n" + "".join(f"{shlex.quote(program)} {each}\n" for each in commands) + "\n"
 
 
 def _curl(url: str, token: str, body: str | None = None) -> str:

@@ -3,18 +3,16 @@
 import re
 import traceback
 from collections.abc import Iterable
-from pathlib import Path
-from traceback import FrameSummary
 
 from busgate.bus import BusError
 from busgate.contracts import ContractError
 from busgate.workers import ServiceError
 
+from .authors import is_of_the_author, relative
 from .config import ConfigError
 
 _ERRNO = re.compile(r"\[Errno -?\d+\] ")
-_EDGE_MODULES = ("aiohttp", "cryptography", "jwt")
-_OURS = str(Path("busgate", "contracts")), str(Path("busgate", "workers"))
+_EDGE_MODULES = ("aiohttp", "cryptography", "jwt", "markdown_it")
 
 
 class CommandError(Exception):
@@ -31,7 +29,8 @@ def lines_of(error: Exception) -> list[str] | None:
         case CommandError() | ConfigError():
             return [one_line(fault) for fault in error.faults]
         case BusError():
-            return [f"broker {one_line(_ERRNO.sub('', str(error)))}"]
+            text = one_line(_ERRNO.sub("", str(error)))
+            return [text if text.startswith("the broker ") else f"broker {text}"]
         case ContractError() | ServiceError():
             return [one_line(f"{error}{_place(error)}")]
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] in _EDGE_MODULES:
@@ -39,10 +38,27 @@ def lines_of(error: Exception) -> list[str] | None:
     return None
 
 
+def trace_of(error: Exception) -> list[str]:
+    """The way through the author's own code to what went wrong on import, a line each."""
+    cause = error.__cause__ if isinstance(error, ContractError | ServiceError) else None
+    if isinstance(cause, SyntaxError):
+        text = traceback.format_exception_only(cause)[1:-1]  # without its place and its message
+    elif cause is not None:
+        frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if is_of_the_author(frame.filename)]
+        text = traceback.format_list(frames)
+    else:
+        text = []
+    return [printable(line) for part in text for line in part.splitlines()]
+
+
+def printable(text: str) -> str:
+    """A text with escapes for what cannot be seen."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(text: str) -> str:
     """A text that cannot break out of its line: spaces for line breaks, escapes for what cannot be seen."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)
+    return printable(" ".join(text.split()))
 
 
 def _place(error: Exception) -> str:
@@ -51,18 +67,7 @@ def _place(error: Exception) -> str:
     if cause is None:
         return ""
     if isinstance(cause, SyntaxError) and cause.filename:
-        return f" ({_relative(cause.filename)}:{cause.lineno})"
+        return f" ({relative(cause.filename)}:{cause.lineno})"
     frames = traceback.extract_tb(cause.__traceback__)
-    frame = next(filter(_is_of_the_author, reversed(frames)), None)
-    return f" ({_relative(frame.filename)}:{frame.lineno})" if frame else ""
-
-
-def _is_of_the_author(frame: FrameSummary) -> bool:
-    """Whether a frame is in the module that was to be imported, or in what it calls of its author's."""
-    foreign = frame.filename.startswith("<") or "site-packages" in frame.filename or "importlib" in frame.filename
-    return not foreign and not any(part in frame.filename for part in _OURS)
-
-
-def _relative(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    frame = next((frame for frame in reversed(frames) if is_of_the_author(frame.filename)), None)
+    return f" ({relative(frame.filename)}:{frame.lineno})" if frame else ""

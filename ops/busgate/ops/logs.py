@@ -7,7 +7,7 @@ and cleaned alike. The lines of calls have their own way: they are too many for 
 import json
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TextIO
 
 import structlog
@@ -20,12 +20,16 @@ _PLAIN = "\x1b[0m"
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+*#~()<>$%&;!?")
 
 
-def configure(settings: LogSettings, *, process: int | None = None, stream: TextIO | None = None) -> None:
+def configure(
+    settings: LogSettings, *, process: str | None = None, child: int | None = None, stream: TextIO | None = None
+) -> None:
     """Send the logs of this process to a stream (stderr) from now on.
 
     Args:
         settings: what is worth a line, and how lines look.
-        process: which of several alike this one is; it stands in each line.
+        process: what this process is called on the bus, and by `busgate ps`; it stands in each line. Where several
+            are in one process of the machine, `process` of structlog's context variables says which.
+        child: which of several alike it is.
         stream: stderr if None.
     """
     stream = stream or sys.stderr
@@ -37,8 +41,8 @@ def configure(settings: LogSettings, *, process: int | None = None, stream: Text
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         structlog.processors.format_exc_info,
     ]
-    if process is not None:
-        shared.insert(0, _add(process=process))
+    who = {name: value for name, value in (("process", process), ("child", child)) if value is not None}
+    shared[:0] = [structlog.contextvars.merge_contextvars, _add(who)]
     handler = logging.StreamHandler(stream)
     render: Processor = TextRenderer(colours=stream.isatty()) if text else _render_json
     handler.setFormatter(
@@ -63,9 +67,9 @@ def configure(settings: LogSettings, *, process: int | None = None, stream: Text
     )
 
 
-def _add(**values: object) -> Processor:
+def _add(values: Mapping[str, object]) -> Processor:
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return {**event, **values}
+        return {**event, **{name: value for name, value in values.items() if name not in event}}
 
     return add
 

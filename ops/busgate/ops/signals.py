@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,8 +13,8 @@ CUT = 1
 
 
 @contextmanager
-def stop_on_signals(at_once: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set. The handlers run even while the event loop is blocked.
+def stop_on_signals(at_once: Callable[[], None], *, numbers: Collection[int]) -> Iterator[asyncio.Event]:
+    """An event that signals set. The handlers run even while the event loop is blocked.
 
     The second signal calls `at_once` and ends the process.
     """
@@ -30,7 +30,7 @@ def stop_on_signals(at_once: Callable[[], None]) -> Iterator[asyncio.Event]:
         told = True
         loop.call_soon_threadsafe(stop.set)
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, on_signal) for each in numbers}
     try:
         yield stop
     finally:
@@ -39,16 +39,29 @@ def stop_on_signals(at_once: Callable[[], None]) -> Iterator[asyncio.Event]:
 
 
 async def until_stopped(
-    work: Callable[[asyncio.Event], Awaitable[int]], *, at_once: Callable[[], None] = lambda: None
+    work: Callable[[asyncio.Event], Awaitable[int]],
+    *,
+    at_once: Callable[[], None] = lambda: None,
+    numbers: Collection[int] | None = None,
 ) -> int:
     """Run the work of a process, which ends when the event is set; the exit code is its result.
 
+    Args:
+        work: what to run.
+        at_once: called when it is to end without a drain.
+        numbers: the signals that tell it to stop; None is Ctrl-C, SIGTERM, and a terminal that closes.
+
     When work was cut, the process ends here: a thread that hangs would keep it for minutes.
     """
-    with stop_on_signals(at_once) as stop:
+    with stop_on_signals(at_once, numbers=_usual() if numbers is None else numbers) as stop:
         code = await work(stop)
     if code == CUT:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _usual() -> list[int]:
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # by nohup: to outlive the terminal
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]

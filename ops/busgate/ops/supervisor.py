@@ -1,7 +1,8 @@
 """Several processes: started, started again when they die, drained together.
 
 Each is a process of its own session, so that a Ctrl-C in the terminal reaches the supervisor alone. A socket
-pair joins both: the child says over it that it serves, and sees it close when the supervisor is gone.
+pair joins both: the child says over it that it serves, and that an operator took it out; it sees it close when the
+supervisor is gone. Only what was taken out so is not started again: any other end may be an accident.
 """
 
 import asyncio
@@ -12,12 +13,15 @@ import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from .child import READY
+from .child import DRAINED, READY
+from .endings import BY_SIGNAL
 from .signals import CUT
 
 log = structlog.stdlib.get_logger("busgate.ops")
@@ -78,6 +82,7 @@ class Supervisor:
         self._ready = ready
         self._first_alone = first_alone
         self._children: dict[str, _Running] = {}
+        self._cut = False
 
     async def run(self, stop: asyncio.Event) -> int:
         """Run all until told to stop, then drain them.
@@ -94,8 +99,8 @@ class Supervisor:
         finally:
             if stop.is_set():
                 log.info("processes drain", count=len(self._children), grace=self._grace)
-            cut = await self._stop()
-        return code or (CUT if cut else 0)
+            self._cut |= await self._stop()
+        return code or (CUT if self._cut else 0)
 
     def kill(self) -> None:
         """End all processes at once."""
@@ -129,30 +134,38 @@ class Supervisor:
             stopped.cancel()
 
     async def _keep(self, stop: asyncio.Event) -> None:
-        keepers = [asyncio.create_task(self._keep_one(program)) for program in self._programs]
-        stopped = asyncio.create_task(stop.wait())
+        keepers: asyncio.Future[Any] = asyncio.gather(*(self._keep_one(program) for program in self._programs))
+        stopped: asyncio.Future[Any] = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({*keepers, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            for keeper in keepers:
-                if keeper.done():
-                    keeper.result()
+            await asyncio.wait({keepers, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if keepers.done():
+                keepers.result()
         finally:
-            for task in (*keepers, stopped):
-                task.cancel()
-            await asyncio.gather(*keepers, stopped, return_exceptions=True)
+            keepers.cancel()
+            stopped.cancel()
+            await asyncio.gather(keepers, stopped, return_exceptions=True)
 
     async def _keep_one(self, program: Program) -> None:
         pause = FIRST_PAUSE
         while True:
             running = self._children[program.name]
             code = await running.process.wait()
+            if running.drained():
+                self._let_go(program, code)
+                return
             if time.monotonic() - running.started > STEADY:
                 pause = FIRST_PAUSE
-            log.error("a process died; it is started again", process=program.name, exit=code, pause=pause)
+            log.error("a process ended; it is started again", process=program.name, exit=code, pause=pause)
             running.control.close()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             self._children[program.name] = await _spawn(program)
+
+    def _let_go(self, program: Program, code: int) -> None:
+        log.info("a process ended as it was told; it is not started again", process=program.name, exit=code)
+        self._cut |= code != 0
+        for sock in program.sockets:  # or the kernel goes on to give it its share of connections
+            sock.close()
 
     async def _stop(self) -> bool:
         """Drain all; whether something was cut."""
@@ -175,7 +188,7 @@ class Supervisor:
         codes = await asyncio.gather(*ends)
         for each in running:
             each.control.close()
-        whole = (0, -signal.SIGTERM)  # the signal itself ends a process that does not serve yet
+        whole = (0, BY_SIGNAL + signal.SIGTERM, -signal.SIGTERM)  # the signal ends a process that does not serve yet
         return any(each.asked and code not in whole for each, code in zip(running, codes, strict=True))
 
 
@@ -195,6 +208,12 @@ class _Running:
             return await asyncio.get_running_loop().sock_recv(self.control, 1) == READY
         except ConnectionError:
             return False
+
+    def drained(self) -> bool:
+        """Whether the process, which ended, said that an operator took it out."""
+        with suppress(OSError):  # it said nothing, or died before it read what we said
+            return DRAINED in self.control.recv(16)
+        return False
 
     def terminate(self) -> None:
         if self.process.returncode is None:

@@ -23,9 +23,9 @@ PAUSE = 0.02
 """Seconds that a caller waits after a refusal; who gets Retry-After waits longer than this in real life."""
 
 
-def token(name: str) -> str:
+def token(name: str, scope: str = SCOPE) -> str:
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": "probe", "sub": name, "iat": now, "exp": now + 3600, "scope": SCOPE}
+    claims = {"iss": ISSUER, "aud": "probe", "sub": name, "iat": now, "exp": now + 3600, "scope": scope}
     return jwt.encode(claims, SECRET, algorithm="HS256", headers={"typ": "at+jwt"})
 
 

@@ -16,7 +16,8 @@ from busgate.bus.settings import BusSettings
 from busgate.edge.app import Edge
 from busgate.edge.records import Record, Recorder
 from busgate.edge.settings import EdgeSettings
-from busgate.workers import serve
+from busgate.workers import Service, serve
+from busgate.workers.trust import Trust
 from support.management import Vhost, quoted
 from support.proxy import FaultProxy
 
@@ -129,11 +130,18 @@ class World:
         url = urlsplit(self.vhost.url)
         return await self._open.enter_async_context(FaultProxy(url.hostname or "", url.port or 0))
 
-    async def local_worker(self, *, url: str | None = None, name: str = "worker") -> Bus:
+    async def local_worker(
+        self,
+        *,
+        url: str | None = None,
+        name: str = "worker",
+        service: Service = probe,
+        trust: Trust | None = None,
+    ) -> Bus:
         """A worker in this process; PROBE_LOG must be set in its environment."""
         settings = BusSettings.model_validate({"url": url or self.vhost.url})
         bus = Bus(RabbitBroker(settings.addresses()), name=name)
-        executions = serve([probe], bus, cancel_grace=0.2)
+        executions = serve([service], bus, cancel_grace=0.2, trust=trust)
         await bus.start(10)
         self.buses += 1
         self._open.push_async_callback(self._close_worker, bus, executions)
@@ -168,15 +176,16 @@ class World:
         return [f"left in the edge: {edge.left()}" for edge in self.edges if any(edge.left().values())]
 
     async def _left_on_broker(self) -> list[str]:
-        links = len(self.edges) + self.buses + sum(worker.alive for worker in self.workers)
-        links += sum(count for process, count in self.edge_processes if process.alive)
+        members = sum(worker.alive for worker in self.workers)  # each has a connection to the control bus as well
+        members += sum(count for process, count in self.edge_processes if process.alive)
+        links = len(self.edges) + self.buses + members
         connections = await self.vhost.connections()
         totals = await self.totals()
         replies = [name for name in totals if name.startswith("busgate.reply.")]
         full = {name: messages for name, messages in totals.items() if messages}
         leaks = []
-        if len(connections) > links:  # they are listed some seconds late
-            leaks.append(f"{len(connections)} connections of {links}")
+        if len(connections) > links + members:  # they are listed some seconds late
+            leaks.append(f"{len(connections)} connections of {links + members}")
         if len(replies) != links:
             leaks.append(f"{len(replies)} reply queues of {links}")
         if full:

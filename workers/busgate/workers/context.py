@@ -25,12 +25,22 @@ class Context:
     def caller(self) -> Caller | None:
         """Who was authenticated at the edge; None for a public contract.
 
+        Where the service says trust="verified" this is what the edge has signed, else what whoever sent the call says.
+
         Raises:
             ValueError: the header cannot be read; None would make an anonymous caller of it.
         """
         if self._caller is None and self._delivery.context.caller:
-            self._caller = Caller.from_json(self._delivery.context.caller)
+            self._caller = self._delivery.caller or Caller.from_json(self._delivery.context.caller)
         return self._caller
+
+    @property
+    def via(self) -> str:
+        """The service that calls on behalf of a signed caller, as it calls itself; empty where the edge does.
+
+        For logs. Nothing proves it: `delegates` of the contract go by whom the edge signed the caller for.
+        """
+        return self._delivery.context.via.decode()
 
     @property
     def call_id(self) -> str:
@@ -41,6 +51,11 @@ class Context:
     def traceparent(self) -> str:
         """W3C Trace Context."""
         return self._delivery.context.traceparent.decode()
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits, the same for all calls that one request leads to: `trace` in every log."""
+        return self._delivery.context.trace_id
 
     @property
     def deadline(self) -> float:

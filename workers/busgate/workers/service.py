@@ -2,14 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, overload
+from typing import Any, Generic, Literal, overload
 
 from busgate.contracts import Call
 from busgate.contracts.call import ReplyT, RequestT
 
 from .context import Context
+
+Trust = Literal["bus", "verified"]
 
 ASYNC_PREFETCH = 32
 PLAIN_PREFETCH = 8
@@ -31,6 +33,7 @@ class Handler:
     function: Callable[[Any, Context], Any]
     cancel_at_deadline: bool
     prefetch: int
+    trust: Trust = "bus"
 
     @property
     def is_async(self) -> bool:
@@ -65,15 +68,22 @@ class Service:
 
     Args:
         name: lower-case letters, digits, dots, hyphens and underscores; travels with every reply.
+        trust: whose word it takes for who calls: "bus" is that of everybody who may write to it; "verified" is that of
+            the edge alone, which signs callers, by the keys of [worker.trust].
+        calls: the contracts that its handlers call; `busgate permissions` gives it the right to these.
 
     Raises:
-        ServiceError: the name is not one.
+        ServiceError: the name is not one, or there is no such trust.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, trust: Trust = "bus", calls: Iterable[Call[Any, Any]] = ()) -> None:
         if not _NAME.fullmatch(name):
             raise ServiceError(f"service name {name!r}: 1 to 64 lower-case letters, digits, '.', '-' or '_'")
+        if trust not in ("bus", "verified"):
+            raise ServiceError(f'service {name}: trust is "bus" or "verified", not {trust!r}')
         self.name = name
+        self.trust = trust
+        self.calls = tuple(calls)
         self._handlers: dict[str, Handler] = {}
 
     def handles(
@@ -98,9 +108,8 @@ class Service:
 
         def register(function: Callable[[RequestT, Context], Any]) -> None:
             default = ASYNC_PREFETCH if _is_async(function) else PLAIN_PREFETCH
-            handler = Handler(
-                self.name, contract, function, cancel_at_deadline, prefetch or contract.prefetch or default
-            )
+            taken = prefetch or contract.prefetch or default
+            handler = Handler(self.name, contract, function, cancel_at_deadline, taken, self.trust)
             refuse_second(self._handlers.setdefault(contract.topic, handler), handler)
 
         return Registration(register)

@@ -30,6 +30,11 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
+    def running(self) -> int:
+        """Handlers that run, those that wait for a thread among them."""
+        return len(self._running)
+
+    @property
     def stuck(self) -> int:
         """Handlers that run long past their deadline now, and that nothing can end."""
         return len(self._stuck)
@@ -79,6 +84,7 @@ class Watch:
                 "a handler is stuck",
                 topic=self._topic,
                 call=context.call_id,
+                trace=context.trace_id,
                 late=round(late, 1),
                 stuck=self.stuck,
                 why="a thread cannot be cancelled" if task is None else "it ignores its cancellation",

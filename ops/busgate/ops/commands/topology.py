@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     settings = read_settings(CatalogProcess, options)
     topics = _topics(settings)
     address = broker_addresses(settings.bus)[0]
-    topology = Topology(address, kind=settings.bus.exchange_kind)
+    topology = Topology(address, kind=settings.bus.exchange_kind, audit=settings.edge.audit.to == "exchange")
     parts = asyncio.run(_look(topology, topics, apply=options.apply))
     if options.json:
         print(json.dumps([asdict(part) for part in parts], indent=2))

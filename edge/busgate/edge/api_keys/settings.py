@@ -1,0 +1,44 @@
+"""The table [edge.api_keys]: where the API keys are, and how clients present one."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from busgate.bus.tables import Kind, PlacedFile, Table
+
+from .records import KeyFileError, read_records
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_TAKEN = frozenset({"authorization", "cookie", "host", "content-type", "content-length", "signature"})
+
+
+def _header(name: str) -> str:
+    if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+        raise ValueError("must be the name of a header of its own, like X-Api-Key")
+    return name
+
+
+def _keys(file: Path) -> Path:
+    if not file.exists():
+        raise ValueError(f"there is no file {file}; busgate keys create makes it")
+    if not file.is_file():
+        raise ValueError(f"{file} is not a file")
+    try:
+        read_records(file)
+    except KeyFileError as error:
+        raise ValueError(str(error)) from None
+    return file
+
+
+class ApiKeySettings(Table):
+    """The table [edge.api_keys]: API keys (`busgate keys`). None are taken without a file.
+
+    Args:
+        file: of the keys. It is read again when it changes. Not everyone may read it.
+        header: that a key comes in.
+    """
+
+    file: Annotated[PlacedFile, AfterValidator(_keys), Kind("private file")] | None = None
+    header: Annotated[str, AfterValidator(_header)] = "X-Api-Key"

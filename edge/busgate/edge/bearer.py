@@ -1,0 +1,62 @@
+"""The scheme Bearer (RFC 6750): tokens in the Authorization header."""
+
+from collections.abc import Awaitable
+
+from .client_certificates import check_binding
+from .exchange import Exchange
+from .introspection import Introspector
+from .issuer_keys import IssuerKeys
+from .tokens import ForeignToken, TokenVerifier, UnknownKey
+from .verified import VerifiedCaller
+
+_SCHEME = b"bearer "
+
+
+class Bearer:
+    """JWTs and opaque tokens as bearer tokens. The scheme is read in any case, one space follows.
+
+    Args:
+        tokens: verifies JWTs.
+        keys: of their issuers, where those publish them.
+        introspector: asks about what is no JWT of those issuers; None: it is refused.
+    """
+
+    challenge = 'Bearer realm="busgate"'
+    refusal = f'{challenge}, error="invalid_token"'
+
+    def __init__(self, tokens: TokenVerifier, keys: IssuerKeys, introspector: Introspector | None) -> None:
+        self.names = frozenset({"jwt"} if introspector is None else {"jwt", "introspection"})
+        self._tokens = tokens
+        self._keys = keys
+        self._introspector = introspector
+
+    def presented(self, exchange: Exchange) -> bool:
+        value = exchange.head.headers.get(b"authorization")
+        return value is not None and len(value) > len(_SCHEME) and value[: len(_SCHEME)].lower() == _SCHEME
+
+    def verify(self, exchange: Exchange) -> VerifiedCaller | Awaitable[VerifiedCaller]:
+        token = exchange.head.headers[b"authorization"][len(_SCHEME) :].decode("latin-1")
+        found = self._find(token)
+        if not isinstance(found, VerifiedCaller):
+            return self._wait(found, exchange)
+        check_binding(found, exchange)
+        return found
+
+    async def _wait(self, wait: Awaitable[VerifiedCaller], exchange: Exchange) -> VerifiedCaller:
+        found = await wait
+        check_binding(found, exchange)
+        return found
+
+    def _find(self, token: str) -> VerifiedCaller | Awaitable[VerifiedCaller]:
+        try:
+            return self._tokens.verify(token)
+        except UnknownKey as error:
+            return self._with_new_keys(token, error.issuer)
+        except ForeignToken:
+            if self._introspector is None:
+                raise
+            return self._introspector.verify(token)
+
+    async def _with_new_keys(self, token: str, issuer: str) -> VerifiedCaller:
+        await self._keys.renew(issuer)
+        return self._tokens.verify(token)

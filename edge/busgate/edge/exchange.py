@@ -1,0 +1,102 @@
+"""One request on its way through the edge, and what a step of its path is."""
+
+from collections.abc import Awaitable, Callable
+
+from busgate.bus import Reply
+
+from .client_address import DIRECT, ClientAddresses
+from .front_door import Head
+from .metering.allowance import Allowance
+from .refusal import Refusal
+from .request import Request
+from .response import Response
+from .signatures.content import SignedContent
+from .trace import Trace
+from .verified import VerifiedCaller
+
+
+class Exchange:
+    """One request on its way. Each step reads what earlier ones left here."""
+
+    __slots__ = (
+        "_address",
+        "_addresses",
+        "allowance",
+        "body",
+        "caller",
+        "finish",
+        "head",
+        "held",
+        "message",
+        "reply",
+        "request",
+        "response",
+        "signed",
+        "started",
+        "topic",
+        "trace",
+        "traceparent",
+        "variables",
+    )
+
+    head: Head
+    variables: tuple[str, ...]
+    body: bytes
+    message: bytes
+    """The canonical JSON of the request, which is what travels."""
+    response: Response
+    trace: Trace
+    """Only where tracing is on."""
+
+    def __init__(
+        self,
+        request: Request,
+        started: float,
+        *,
+        finish: "Finish | None" = None,
+        addresses: ClientAddresses = DIRECT,
+    ) -> None:
+        self.request = request
+        self._addresses = addresses
+        self._address: str | None = None
+        self.started = started
+        self.finish = finish
+        """What is done to the answer before it is sent; each route has its own."""
+        self.topic = ""
+        self.caller: VerifiedCaller | None = None
+        self.reply: Reply | None = None
+        self.allowance: Allowance | None = None
+        """Where it stands with its limits; None where it has none."""
+        self.held: list[Callable[[], None]] | None = None
+        """What gives back the places that it holds, when it ends."""
+        self.traceparent = b""
+        """Of the call, once it was sent; empty before."""
+        self.signed: SignedContent | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the client is: who connected, or whom a trusted proxy names. Empty where it came over a Unix socket.
+
+        It is found when it is first asked for.
+
+        Raises:
+            Refusal: a trusted proxy says it in a form that cannot be read.
+        """
+        if self._address is None:
+            self._address = self._addresses.of(self.request.peer, self.head.headers)
+        return self._address
+
+    @property
+    def noted_address(self) -> str:
+        """The same for what is only told, of any request: who connected, where nothing better can be read."""
+        try:
+            return self.address if hasattr(self, "head") else self.request.peer
+        except Refusal:
+            return self.request.peer
+
+
+Step = Callable[[Exchange], Awaitable[None] | None]
+"""Takes the exchange and changes it, or raises what ends it. What it returns is waited for."""
+
+Finish = Callable[[Exchange, Response], None]
+"""What is done to an answer before it is sent."""

@@ -1,0 +1,1 @@
+"""How often: rates, quotas, plans that bundle them, and how many at a time."""

@@ -1,0 +1,116 @@
+"""The limits of an edge, made once: which steps they are on the path of each contract."""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from busgate.contracts import Call
+from busgate.edge.exchange import Exchange, Step
+from busgate.edge.stores.store import Store
+
+from .keys import is_of_callers, key_of
+from .meter import Counts, Meter, Places
+from .plans import Plans
+from .policies import Policy, QuotaPolicy, RatePolicy
+from .settings import ConcurrentSettings, Limit, Limits, PlanSettings, QuotaSettings, RateSettings
+
+
+class Limiter:
+    """Gives each contract its steps.
+
+    Limits that need no caller are asked before any credential is looked at; those of callers, and plans, when it is
+    known that the caller may call.
+
+    Args:
+        limits: of the configuration.
+        store: where they are counted.
+        open_without: let requests through while the store cannot be asked.
+        clock: epoch seconds, for the days and months of quotas.
+
+    Attributes:
+        counts: what was refused.
+    """
+
+    def __init__(
+        self, limits: Limits, store: Store, *, open_without: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.counts = Counts()
+        self._limits = limits
+        self._clock = clock
+        self._meter = Meter(store, self.counts, open_without=open_without)
+        self._plans = Plans(limits.plan)
+        places = [(each.name, each.count) for each in limits.concurrent]
+        places += [(plan.name, plan.concurrent) for plan in limits.plan if plan.concurrent is not None]
+        self.places = {name: Places(name, most, self.counts) for name, most in places}
+
+    def before_authentication(self, call: Call[Any, Any]) -> list[Step]:
+        """The steps for limits that can be told without a caller. They raise Refusal."""
+        limits = [limit for limit in self._about(call) if not _needs_caller(limit, call)]
+        policies = self._policies(limits, call)
+        return self._at_a_time(limits, call) + ([partial(self._meter.check, policies=policies)] if policies else [])
+
+    def of_callers(self, call: Call[Any, Any]) -> list[Step]:
+        """The steps for limits of callers who are known, and for their plans. They raise Refusal."""
+        limits = [limit for limit in self._about(call) if _needs_caller(limit, call)]
+        policies = self._policies(limits, call)
+        steps = self._at_a_time(limits, call)
+        plans = [] if call.public else [plan for plan in self._limits.plan if plan.covers(call)]
+        if plans:
+            steps += self._of_plans(plans, policies, call)
+        elif policies:
+            steps.append(partial(self._meter.check, policies=policies))
+        return steps
+
+    def _about(self, call: Call[Any, Any]) -> list[Limit]:
+        every: list[Limit] = [*self._limits.rate, *self._limits.quota, *self._limits.concurrent]
+        return [limit for limit in every if limit.covers(call)]
+
+    def _policies(self, limits: Sequence[Limit], call: Call[Any, Any]) -> list[Policy]:
+        policies: list[Policy] = []
+        for limit in limits:
+            key = key_of(limit.by, call)
+            if isinstance(limit, RateSettings):
+                policies.append(RatePolicy(limit.name, limit, key))
+            elif isinstance(limit, QuotaSettings):
+                policies.append(QuotaPolicy(limit.name, limit, key, clock=self._clock))
+        return policies
+
+    def _at_a_time(self, limits: Sequence[Limit], call: Call[Any, Any]) -> list[Step]:
+        return [
+            partial(self.places[limit.name].take, key=key_of(limit.by, call))
+            for limit in limits
+            if isinstance(limit, ConcurrentSettings)
+        ]
+
+    def _of_plans(self, plans: Sequence[PlanSettings], others: list[Policy], call: Call[Any, Any]) -> list[Step]:
+        """The limits of the caller's plan, together with those of all callers: one question to the store."""
+        plan_of, check = self._plans.of, self._meter.check
+        policies = {plan.name: others + self._policies_of(plan, call) for plan in plans}
+        places = {
+            plan.name: partial(self.places[plan.name].take, key=key_of(plan.by, call))
+            for plan in plans
+            if plan.concurrent is not None
+        }
+
+        def at_a_time(exchange: Exchange) -> None:
+            assert exchange.caller is not None
+            take = places.get(plan_of(exchange.caller) or "")
+            if take is not None:
+                take(exchange)
+
+        def count(exchange: Exchange) -> Awaitable[None] | None:
+            assert exchange.caller is not None
+            asked = policies.get(plan_of(exchange.caller) or "", others)
+            return check(exchange, asked) if asked else None
+
+        return [at_a_time, count] if places else [count]
+
+    def _policies_of(self, plan: PlanSettings, call: Call[Any, Any]) -> list[Policy]:
+        key = key_of(plan.by, call)
+        rates: list[Policy] = [RatePolicy(plan.name_of(rate), rate, key) for rate in plan.rate]
+        return rates + [QuotaPolicy(plan.name_of(quota), quota, key, clock=self._clock) for quota in plan.quota]
+
+
+def _needs_caller(limit: Limit, call: Call[Any, Any]) -> bool:
+    return not call.public and any(map(is_of_callers, limit.by))

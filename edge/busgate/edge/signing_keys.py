@@ -1,0 +1,162 @@
+"""The keys that an edge signs callers with: looked at again and again, and changed without a stop.
+
+All keys of the folder are published (`/jwks`); one of them signs. That is the last by name which was published for long
+enough that services know it. So to change keys is to put a file there, and later to take the old one away.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import structlog
+from pydantic import Field, model_validator
+
+from busgate.bus.signed import SigningKey, UnfitKeyError, jwk_set
+from busgate.bus.tables import Folder, Secret, Table
+
+log = structlog.stdlib.get_logger("busgate.edge")
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks at the folder."""
+MOST_KEYS = 16
+_READABLE_BY_ALL = 0o004
+
+
+class SigningSettings(Table):
+    """The table [edge.signing]: sign callers, for services that verify them. Off without `folder` or `key`.
+
+    Args:
+        folder: holds Ed25519 private keys, `*.pem`, which not everyone may read. Looked at every five seconds. The last
+            by name signs; all are published at `/jwks` of the admin listener.
+        publish_first: seconds for which a new key in `folder` is only published, so that services know it when it
+            signs; at least twice what they take to look again.
+        key: one such key, as its PEM. It cannot be changed without a stop.
+    """
+
+    folder: Folder | None = None
+    publish_first: float = Field(120.0, ge=0, le=24 * 3600)
+    key: Secret | None = None
+
+    def read(self) -> dict[str, SigningKey]:
+        """The keys by the names of their files, in their order. Raises UnfitKeyError."""
+        if self.key is not None:
+            return {"key": SigningKey(self.key.get_secret_value().encode())}
+        assert self.folder is not None
+        return read_folder(self.folder)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether callers are signed."""
+        return self.folder is not None or self.key is not None
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.folder is not None and self.key is not None:
+            raise ValueError("folder and key exclude each other")
+        if self.enabled:
+            self.read()
+        return self
+
+
+class SigningKeys:
+    """The keys of one edge process, as they are now.
+
+    Args:
+        settings: where they are.
+        changed: told which key signs, where that changes.
+
+    `failures` counts looks that found the folder unfit; then all stays as it was.
+    """
+
+    def __init__(self, settings: SigningSettings, changed: Callable[[SigningKey], None] = lambda _: None) -> None:
+        self.failures = 0
+        self._settings = settings
+        self._changed = changed
+        self._keys = settings.read()
+        self._since = {key.kid: _put_there(settings.folder, name) for name, key in self._keys.items()}
+        self._told = ""
+        self._looking: asyncio.Task[None] | None = None
+        self.current = self._chosen(time.time())
+
+    @property
+    def jwks(self) -> bytes:
+        """What is published: the public halves of all."""
+        return jwk_set([*self._keys.values()])
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def start(self) -> None:
+        """Look at the folder from now on."""
+        if self._settings.folder is not None:
+            self._looking = asyncio.create_task(self._look_on(), name="signing keys")
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+
+    def look(self, now: float) -> None:
+        """Take the keys as they are in the folder now, if all of them are fit."""
+        try:
+            keys = self._settings.read()
+        except UnfitKeyError as error:
+            self._failed(str(error))
+            return
+        self._told = ""
+        self._keys = keys
+        self._since = {key.kid: self._since.get(key.kid, now) for key in keys.values()}
+        chosen = self._chosen(now)
+        if chosen.kid != self.current.kid:
+            self.current = chosen
+            log.info("another key signs callers", kid=chosen.kid, published=len(keys))
+            self._changed(chosen)
+
+    def _failed(self, why: str) -> None:
+        self.failures += 1
+        if why != self._told:  # once: it is looked at every few seconds
+            self._told = why
+            log.error("the signing keys are unfit; those from before stay", error=why)
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            try:
+                self.look(time.time())
+            except Exception:  # a bug must cost this look, not all later ones
+                log.exception("the signing keys could not be looked at")
+
+    def _chosen(self, now: float) -> SigningKey:
+        keys = list(self._keys.values())
+        known = [key for key in keys if self._since[key.kid] + self._settings.publish_first <= now]
+        return known[-1] if known else keys[0]
+
+
+def read_folder(folder: Path) -> dict[str, SigningKey]:
+    """The private keys of a folder by the names of their files, in their order.
+
+    Raises:
+        UnfitKeyError: there is none, there are too many, or one is not what it should be; names the file.
+    """
+    keys = {}
+    for path in sorted(folder.glob("*.pem")):
+        try:
+            if path.stat().st_mode & _READABLE_BY_ALL:
+                raise UnfitKeyError("can be read by everyone; chmod o-r it")
+            keys[path.name] = SigningKey(path.read_bytes())
+        except OSError as error:
+            raise UnfitKeyError(f"{path}: {error.strerror}") from None
+        except UnfitKeyError as error:
+            raise UnfitKeyError(f"{path}: {error}") from error
+    if not keys:
+        raise UnfitKeyError(f"{folder} holds no key; make one: openssl genpkey -algorithm ed25519 -out {folder}/1.pem")
+    if len(keys) > MOST_KEYS or len({key.kid for key in keys.values()}) != len(keys):
+        raise UnfitKeyError(f"{folder} holds one key twice, or more than {MOST_KEYS} keys")
+    return keys
+
+
+def _put_there(folder: Path | None, name: str) -> float:
+    """Epoch seconds since when a file is in its folder, as far as it tells: a copy keeps its other times."""
+    return 0.0 if folder is None else (folder / name).stat().st_ctime

@@ -1,0 +1,1 @@
+"""What processes of an edge must remember together: limits, nonces, and answers that are good for a while."""

@@ -1,0 +1,167 @@
+"""What Redis does for one message of the store: a script, so that nothing comes between a look and a count.
+
+It counts as rules.py does; the tests hold the two together. Its clock is that of the server: one for all machines.
+Each value ends with when it means nothing any more; the expiry that Redis knows of comes a second after.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .jobs import Get, Job, Once, Put
+from .rules import Ask, Pace, Standing, Verdict
+
+TAKE, ONCE, GET, PUT = b"t", b"o", b"g", b"p"
+PACE, TALLY = b"p", b"t"
+
+SCRIPT = b"""
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local key_at, at = 0, 1
+
+local function next_key() key_at = key_at + 1; return KEYS[key_at] end
+local function word() at = at + 1; return ARGV[at] end
+local function number() return tonumber(word()) end
+
+local function find(key)
+  local kept = redis.call('GET', key)
+  if not kept then return nil end
+  local ends, value = string.match(kept, '^(%d+):(.*)$')
+  if tonumber(ends) <= now then return nil end
+  return value, tonumber(ends)
+end
+
+local function keep(key, value, ends)
+  local millis = math.ceil((ends - now) / 1000) + 1000
+  redis.call('SET', key, string.format('%.0f:', ends) .. value, 'PX', string.format('%.0f', millis))
+end
+
+local function pace(key)
+  local interval, burst = number(), number()
+  local span = interval * burst
+  local due = find(key)
+  due = due and tonumber(due) or 0
+  local used = math.max(0, math.min(due - now, span))
+  local left = span - used - interval
+  if left < 0 then
+    local told = {0, -left, used}
+    local put_back = due ~= now + used and now + used
+    return told, told, put_back
+  end
+  local counted = used + interval
+  return {math.floor(left / interval), 0, counted}, {math.floor((span - used) / interval), 0, used}, now + counted
+end
+
+local function tally(key)
+  local limit, lasts = number(), number()
+  local count = tonumber((find(key) or '0'))
+  if count >= limit then
+    local told = {0, math.max(1, lasts), lasts}
+    return told, told, nil
+  end
+  return {limit - count - 1, 0, lasts}, {limit - count, 0, lasts}, count + 1, now + lasts
+end
+
+local function take()
+  local asks, allowed = {}, 1
+  for n = 1, number() do
+    local key, kind = next_key(), word()
+    local ask = {key = key}
+    if kind == 'p' then
+      ask.counted, ask.found, ask.value = pace(key)
+      ask.ends = ask.value
+    else
+      ask.counted, ask.found, ask.value, ask.ends = tally(key)
+    end
+    ask.refused = ask.counted[2] > 0
+    if ask.refused then allowed = 0 end
+    asks[n] = ask
+  end
+  local told = {allowed}
+  for _, ask in ipairs(asks) do
+    if ask.value and (allowed == 1 or ask.refused) then
+      keep(ask.key, string.format('%.0f', ask.value), ask.ends)
+    end
+    for _, each in ipairs(allowed == 1 and ask.counted or ask.found) do
+      told[#told + 1] = string.format('%.0f', each)
+    end
+  end
+  return told
+end
+
+local function once()
+  local key, lasts = next_key(), number()
+  if find(key) then return 0 end
+  keep(key, '', now + lasts)
+  return 1
+end
+
+local function put()
+  local key, lasts = next_key(), number()
+  keep(key, word(), now + lasts)
+  return 1
+end
+
+local function get() return find(next_key()) or false end
+
+local jobs, told = {t = take, o = once, p = put, g = get}, {}
+for n = 1, number() do told[n] = jobs[word()]() end
+return told
+"""
+
+
+def arguments(jobs: Sequence[Job], *, prefix: str, now: int | None) -> list[Any]:
+    """KEYS and ARGV of the script, after their number.
+
+    Args:
+        jobs: to be done.
+        prefix: before each key.
+        now: microseconds; None is the clock of the server.
+    """
+    keys: list[bytes] = []
+    words: list[Any] = [b"" if now is None else now, len(jobs)]
+    for job in jobs:
+        match job:
+            case Once(key, lasts):
+                keys.append(_encoded(prefix, key))
+                words += (ONCE, lasts)
+            case Get(key):
+                keys.append(_encoded(prefix, key))
+                words.append(GET)
+            case Put(key, value, lasts):
+                keys.append(_encoded(prefix, key))
+                words += (PUT, lasts, value)
+            case _:
+                words += (TAKE, len(job.asks))
+                for ask in job.asks:
+                    keys.append(_encoded(prefix, ask.key))
+                    words += _rule(ask)
+    return [len(keys), *keys, *words]
+
+
+def _encoded(prefix: str, key: str) -> bytes:
+    """A key as it is sent: whatever text it is, even half of a pair of surrogates, it must not stop the others."""
+    return (prefix + key).encode("utf-8", "surrogatepass")
+
+
+def _rule(ask: Ask) -> tuple[bytes, int, int]:
+    rule = ask.rule
+    if isinstance(rule, Pace):
+        return PACE, rule.interval, rule.burst
+    return TALLY, rule.limit, ask.lasts
+
+
+def result(job: Job, told: Any) -> object:
+    """What the script's answer for one job means."""
+    match job:
+        case Once():
+            return told == 1
+        case Get():
+            return told
+        case Put():
+            return None
+    numbers = list(map(int, told))
+    standings = [Standing(*numbers[at : at + 3]) for at in range(1, len(numbers), 3)]
+    return Verdict(numbers[0] == 1, standings)

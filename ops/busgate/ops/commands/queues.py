@@ -1,0 +1,277 @@
+"""`busgate queues`: the queues of calls: how many wait, for how long, how fast they move, and who takes them."""
+
+import argparse
+import asyncio
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from busgate.bus import Address, BusError, Presence, Topology, roll_call
+from busgate.contracts.call import is_topic
+from busgate.ops.catalog_settings import CatalogProcess
+from busgate.ops.heads import Heads
+from busgate.ops.holders import Holder, holders, unanswered
+from busgate.ops.loading import control_address, read_catalog, read_settings
+from busgate.ops.management import NoManagementError, head, oldest, queues, rate
+from busgate.ops.screen import DIM, RED, YELLOW, paint, show, span, table, wrapped
+from busgate.ops.survey import BLOCKED, MUTE
+
+STANDS_OUT = 1
+"""Exit code where a queue has no consumer, a call is older than anybody waits for its reply, or a worker hangs."""
+SLACK = 6.0
+"""Seconds beyond the timeout of a contract: the broker tells in whole seconds, and up to five seconds late."""
+SLACK_OF_ONE = 12.0
+"""The same, where only one snapshot of the broker was seen."""
+SHOWN_TOPICS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One queue. None where that was not to be had."""
+
+    topic: str
+    ready: int
+    running: int | None
+    consumers: int
+    arrive: float | None
+    """Calls a second that come in."""
+    done: float | None
+    """Calls a second that are settled."""
+    oldest: float | None
+    """Seconds since the oldest was sent, of those that wait or run."""
+    answering: int | None = None
+    """Processes that say on the control bus that they serve it."""
+    timeout: float | None = None
+    """Seconds of its contract."""
+    stays: bool = False
+    """Whether looks that lie apart saw the same oldest call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look found.
+
+    Args:
+        rows: the queues.
+        hung: who holds queues and does not answer.
+        note: what could not be had, and why.
+        bus: what is wrong with the control bus itself, so that nobody can be blamed for his silence.
+    """
+
+    rows: Sequence[Row]
+    hung: Sequence[Holder] = ()
+    note: str | None = None
+    bus: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Who answered on the control bus; None where nobody could be asked: why, or because the broker is blocked."""
+
+    present: Sequence[Presence] | None
+    why: str = ""
+    blocked: bool = False
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = read_settings(CatalogProcess, options)
+    return asyncio.run(_run(settings, options))
+
+
+async def _run(settings: CatalogProcess, options: argparse.Namespace) -> int:
+    timeouts = {call.topic: float(call.timeout) for call in read_catalog(settings.edge.contracts)}
+    address = control_address(settings.bus)
+    heads = Heads()
+
+    async def draw() -> tuple[list[str], int]:
+        look = await _look(settings, address, timeouts, heads=heads)
+        notes = stands_out(look)
+        code = STANDS_OUT if notes else 0
+        if options.json:
+            document = {"queues": [asdict(row) for row in look.rows], "stands_out": notes, "note": look.note}
+            return [json.dumps(document, indent=2)], code
+        return _render(look, notes, address), code
+
+    return await show(draw, watch=options.watch)
+
+
+async def _look(settings: CatalogProcess, address: Address, timeouts: Mapping[str, float], *, heads: Heads) -> Look:
+    """By the management API; where that is not to be had, by AMQP, and a note that says so."""
+    url = settings.bus.management_url()
+    why = "bus.management does not say where RabbitMQ's management API is"
+    if url is not None:
+        try:
+            return await _by_api(url, address, timeouts, heads=heads)
+        except NoManagementError as error:
+            why = str(error)
+    heard = await _heard(address, needed=not timeouts)
+    topics = {*timeouts, *(contract.topic for each in heard.present or () for contract in each.contracts)}
+    rows = await _by_amqp(sorted(topics), settings, address)
+    note = f"no rates and ages, and a consumer that hangs cannot be named: {why}"
+    return _looked(rows, heard, timeouts, note=note)
+
+
+async def _by_api(url: str, address: Address, timeouts: Mapping[str, float], *, heads: Heads) -> Look:
+    found, holding = await asyncio.gather(queues(url, address), holders(url, address))
+    consumers = Counter(each.queue for each in holding)  # what it says of queues is up to five seconds old
+    ours = [queue for queue in found if is_topic(str(queue.get("name")).partition("@")[0])]
+    now = time.monotonic()
+    rows = [replace(_from_api(each, consumers), stays=heads.stays(str(each["name"]), head(each), now)) for each in ours]
+    return _looked(rows, await _heard(address), timeouts, holding=holding)
+
+
+def _looked(
+    rows: Sequence[Row],
+    heard: Heard,
+    timeouts: Mapping[str, float],
+    *,
+    holding: Sequence[Holder] = (),
+    note: str | None = None,
+) -> Look:
+    """Queues with what processes say of them; who holds one and does not answer is named where others do."""
+    notes = [note] if note else []
+    if heard.why:
+        notes.append(f"ANSWER is not known: {heard.why}")
+    bus = BLOCKED if heard.blocked else None
+    if heard.present == [] and any(each.process for each in holding):
+        bus = MUTE
+    answering = {one.id for one in heard.present or ()}
+    hung = unanswered(holding, answering) if heard.present and bus is None else ()
+    full = [_completed(row, heard.present, timeouts) for row in rows]
+    return Look(full, hung, "; ".join(notes) or None, bus)
+
+
+async def _heard(address: Address, *, needed: bool = False) -> Heard:
+    """Who answers. Raises BusError where the control bus cannot be used, and it is needed."""
+    try:
+        async with roll_call(lambda: address, name="queues") as roll:
+            return Heard(None, blocked=True) if await roll.is_blocked() else Heard(roll.present)
+    except BusError as error:
+        if needed:
+            raise
+        return Heard(None, str(error))
+
+
+def _completed(row: Row, present: Sequence[Presence] | None, timeouts: Mapping[str, float]) -> Row:
+    """A queue with what processes say of its contract; None: nobody could be asked."""
+    topic = row.topic.partition("@")[0]
+    serving = [(each, one) for each in present or () for one in each.contracts if one.topic == topic]
+    said = [timeouts.get(topic, 0.0), *(one.timeout for _, one in serving)]
+    answering = None if present is None else sum(each.kind == "worker" for each, _ in serving)
+    return replace(row, answering=answering, timeout=max(said) or None)
+
+
+def _from_api(queue: dict[str, object], consumers: Mapping[str, int]) -> Row:
+    def count(name: str) -> int:
+        value = queue.get(name)
+        return value if isinstance(value, int) else 0
+
+    return Row(
+        topic=str(queue.get("name")),
+        ready=count("messages_ready"),
+        running=count("messages_unacknowledged"),
+        consumers=consumers.get(str(queue.get("name")), 0),
+        arrive=rate(queue, "publish"),
+        done=rate(queue, "ack"),
+        oldest=oldest(queue),
+    )
+
+
+async def _by_amqp(topics: Sequence[str], settings: CatalogProcess, address: Address) -> list[Row]:
+    rows = []
+    async with Topology(address, kind=settings.bus.exchange_kind) as topology:
+        for topic in topics:
+            depth = await topology.depth(topic)
+            if depth is not None:
+                rows.append(Row(topic, depth.ready, None, depth.consumers, None, None, None))
+    return rows
+
+
+def stands_out(look: Look) -> list[str]:
+    """What is wrong and what to do, a line for each queue that needs it."""
+    notes = [look.bus] if look.bus else []
+    hung = _by_process(look.hung)
+    notes += [_hangs(process, topics) for process, topics in hung.items()]
+    explained = {topic for topics in hung.values() for topic in topics}
+    for row in look.rows:
+        if not row.consumers and row.ready:
+            notes.append(f"{row.topic}: {row.ready:,} calls wait for nobody; start a worker")
+        elif not row.consumers:
+            notes.append(f"{row.topic}: nobody takes its calls, callers get 503; start a worker")
+        elif _is_overdue(row) and row.topic not in explained and not look.bus:
+            notes.append(_overdue(row))
+    return notes
+
+
+def _by_process(hung: Iterable[Holder]) -> dict[Holder, list[str]]:
+    """The queues that each process holds; of the holders of a process the first stands for all."""
+    first: dict[str, Holder] = {}
+    found: dict[Holder, list[str]] = defaultdict(list)
+    for each in hung:
+        found[first.setdefault(each.process, each)].append(each.queue)
+    return found
+
+
+def _hangs(each: Holder, topics: Iterable[str]) -> str:
+    names = sorted(topics)
+    more = f" and {len(names) - SHOWN_TOPICS} more" if len(names) > SHOWN_TOPICS else ""
+    return (
+        f"{each.process}, pid {each.pid} on {each.host} ({each.peer}), gets calls of {', '.join(names[:SHOWN_TOPICS])}"
+        f"{more} from the broker, but does not answer on the control bus: it hangs (`busgate ps` says so again: "
+        "kill -9 it, start it again) or may not use the control bus (see its log)"
+    )
+
+
+def _is_overdue(row: Row) -> bool:
+    """Whether the oldest call is older than anybody waits for its reply, and not only in an old snapshot."""
+    if row.oldest is None or row.timeout is None:
+        return False
+    late = row.oldest - row.timeout
+    return (late > SLACK and row.stays) or (late > SLACK_OF_ONE and bool(row.running))
+
+
+def _overdue(row: Row) -> str:
+    age = f"its oldest call was sent {span(row.oldest or 0)} ago, and its contract gives it {row.timeout:g} s"
+    if row.running:
+        return (
+            f"{row.topic}: {age}: a worker that took it hangs, or the handler does; `busgate ps` names who is silent, "
+            "busgate_worker_stuck of a worker counts handlers that nothing can end: end that process, start it again"
+        )
+    return f"{row.topic}: {age}: its consumers take nothing; `busgate ps` names who is silent: end it, start it again"
+
+
+def _render(look: Look, notes: Sequence[str], address: Address) -> list[str]:
+    note = [paint(line, DIM) for line in wrapped(look.note)] if look.note else []
+    said = [paint(line, RED) for each in notes for line in wrapped(f"! {each}")]
+    if not look.rows:
+        return [*(said or [f"no queues of calls on {address}"]), *note]
+    rows = sorted(look.rows, key=lambda row: row.topic)
+    head = ["TOPIC", "WAITING", "RUNNING", "CONSUMERS", "ANSWER", "IN/S", "DONE/S", "OLDEST"]
+    cells = [
+        [
+            row.topic,
+            f"{row.ready:,}",
+            "-" if row.running is None else f"{row.running:,}",
+            str(row.consumers),
+            "-" if row.answering is None else str(row.answering),
+            _rate(row.arrive),
+            _rate(row.done),
+            "-" if row.oldest is None else span(row.oldest),
+        ]
+        for row in rows
+    ]
+    first, *rest = table(head, cells, spare=["IN/S", "DONE/S"])
+    text = [paint(first, DIM), *(paint(line, _colour(row, look)) for line, row in zip(rest, rows, strict=True))]
+    return [*text, "", *said, *note] if said else [*text, *note]
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
+
+
+def _colour(row: Row, look: Look) -> str:
+    if not row.consumers or _is_overdue(row) or row.topic in {each.queue for each in look.hung}:
+        return RED
+    return YELLOW if row.ready and row.oldest is not None and row.oldest > 1 else ""
