@@ -140,7 +140,7 @@ BAD: list[Any] = [
     pytest.param({"template": "<script>\nx = '${type}'"}, "line 2: values stand between tags", id="in a script"),
     pytest.param({"template": "<style></style><STYLE>${type}"}, "between tags", id="in a style"),
     pytest.param({"media_type": "application/json", "template": '{"a": ${title}}'}, "line 1: not JSON", id="no quotes"),
-    pytest.param({"media_type": "application/json", "template": '{\n"a": 1,\n}'}, "line 3: not JSON", id="no JSON"),
+    pytest.param({"media_type": "application/json", "template": '{\n"a": 1,\n?}'}, "line 3: not JSON", id="no JSON"),
     pytest.param({"media_type": "application/problem+json"}, "always there", id="ours"),
     pytest.param({"media_type": "image/png"}, "must be text/html", id="no text"),
     pytest.param({"media_type": "text/html\r\nX: y"}, "must be text/html", id="two lines"),

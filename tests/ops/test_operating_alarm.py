@@ -83,6 +83,7 @@ async def test_a_worker_without_rights_on_the_control_bus_is_not_called_hung_alo
         url = house.vhost.url.replace(f"{management.user}:{management.password}@", f"{user}:{password}@")
         worker = await house.start("worker", "hello.services:greeter", "--bus", url)
         await worker.until("not on the control bus")
+        await house.until_taken()
         ps = await house.busgate("ps", "--management", management.url)
         queues = await house.busgate("queues", "--management", management.url)
     finally:
@@ -96,6 +97,7 @@ async def test_a_worker_without_rights_on_the_control_bus_is_not_called_hung_alo
 @pytest.mark.slow
 async def test_where_nobody_at_all_answers_nobody_is_to_be_killed(house: House) -> None:
     worker = await house.worker(BUSGATE_BUS__HEARTBEAT="60")
+    await house.until_taken()
     worker.signal(signal.SIGSTOP)
 
     ps = await house.busgate("ps", "--management", house.vhost.management.url)

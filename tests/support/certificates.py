@@ -134,6 +134,9 @@ class Authority:
             x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False
         )
         builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key((parent or self).key.public_key()), critical=False
+        )
+        builder = builder.add_extension(
             x509.KeyUsage(
                 digital_signature=True,
                 key_cert_sign=True,

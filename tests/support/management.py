@@ -29,7 +29,7 @@ class Management:
     password: str = field(repr=False)
 
     async def get(self, path: str) -> Any:
-        """The decoded answer; `urllib.error.HTTPError` where the broker refuses."""
+        """The decoded answer; `urllib.error.HTTPError`, closed, where the broker refuses."""
         return await asyncio.to_thread(self.request, "GET", path)
 
     async def put(self, path: str, **body: Any) -> None:
@@ -46,8 +46,12 @@ class Management:
             data=None if body is None else json.dumps(body).encode(),
             headers={"authorization": f"Basic {credentials}", "content-type": "application/json"},
         )
-        with _open(request, timeout=20) as answer:
-            text = answer.read()
+        try:
+            with _open(request, timeout=20) as answer:
+                text = answer.read()
+        except HTTPError as refused:
+            refused.close()
+            raise
         return json.loads(text) if text else None
 
     async def create_vhost(self, name: str) -> None:
@@ -81,18 +85,26 @@ class Management:
         try:
             await self.get("health/checks/alarms")
         except HTTPError as refused:
-            with refused:
-                if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-                    return True
+            if refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                return True
             raise
         return False
 
     async def close_connections(self, vhost: str, reason: str = "closed by a test") -> int:
         """Close all connections of a vhost as an operator would; how many there were."""
-        connections = await self.get(f"vhosts/{quoted(vhost)}/connections")
-        for connection in connections:
-            await self.delete(f"connections/{quoted(connection['name'])}")
-        return len(connections)
+        names = [each["name"] for each in await self.get(f"vhosts/{quoted(vhost)}/connections")]
+        closed = [await self.close_connection(name) for name in names]
+        return sum(closed)
+
+    async def close_connection(self, name: str) -> bool:
+        """Close a connection; false where it is gone already, which the statistics tell of a moment late."""
+        try:
+            await self.delete(f"connections/{quoted(name)}")
+        except HTTPError as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                return False
+            raise
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +136,8 @@ class Vhost:
         async with asyncio.timeout(20):
             while True:
                 found = [each["name"] for each in await self.connections() if each.get("user_provided_name") == name]
-                for one in found:
-                    await self.management.delete(f"connections/{quoted(one)}")
-                if found:
+                closed = [await self.management.close_connection(one) for one in found]
+                if any(closed):
                     return
                 await asyncio.sleep(0.1)  # the statistics tell of it a moment later
 
