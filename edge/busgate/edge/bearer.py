@@ -1,6 +1,7 @@
 """The scheme Bearer (RFC 6750): tokens in the Authorization header."""
 
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 
 from .client_certificates import check_binding
 from .exchange import Exchange
@@ -19,16 +20,25 @@ class Bearer:
         tokens: verifies JWTs.
         keys: of their issuers, where those publish them.
         introspector: asks about what is no JWT of those issuers; None: it is refused.
+        clock: epoch seconds, for certificates that tokens are bound to.
     """
 
     challenge = 'Bearer realm="busgate"'
     refusal = f'{challenge}, error="invalid_token"'
 
-    def __init__(self, tokens: TokenVerifier, keys: IssuerKeys, introspector: Introspector | None) -> None:
+    def __init__(
+        self,
+        tokens: TokenVerifier,
+        keys: IssuerKeys,
+        introspector: Introspector | None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.names = frozenset({"jwt"} if introspector is None else {"jwt", "introspection"})
         self._tokens = tokens
         self._keys = keys
         self._introspector = introspector
+        self._clock = clock
 
     def presented(self, exchange: Exchange) -> bool:
         value = exchange.head.headers.get(b"authorization")
@@ -39,12 +49,12 @@ class Bearer:
         found = self._find(token)
         if not isinstance(found, VerifiedCaller):
             return self._wait(found, exchange)
-        check_binding(found, exchange)
+        check_binding(found, exchange, self._clock)
         return found
 
     async def _wait(self, wait: Awaitable[VerifiedCaller], exchange: Exchange) -> VerifiedCaller:
         found = await wait
-        check_binding(found, exchange)
+        check_binding(found, exchange, self._clock)
         return found
 
     def _find(self, token: str) -> VerifiedCaller | Awaitable[VerifiedCaller]:

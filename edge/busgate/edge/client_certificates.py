@@ -51,16 +51,17 @@ class ClientCertificates:
         return first
 
     def _find(self, certificate: PeerCertificate) -> tuple[VerifiedCaller, ...]:
-        try:
-            names, ends = certificate.read()
-        except ValueError:
-            return ()
-        found = (self._callers.get(name) for name in names)
-        return tuple(VerifiedCaller(caller, ends, "certificate") for caller in found if caller is not None)
+        found = (self._callers.get(name) for name in certificate.names)
+        return tuple(VerifiedCaller(caller, certificate.ends, "certificate") for caller in found if caller is not None)
 
 
-def check_binding(caller: VerifiedCaller, exchange: Exchange) -> None:
-    """Refuse a credential that is bound to another certificate than that of its connection.
+def check_binding(caller: VerifiedCaller, exchange: Exchange, clock: Callable[[], float] = time.time) -> None:
+    """Refuse a credential that is bound to another certificate than that of its connection, or to one that has ended.
+
+    Args:
+        caller: as the credential proves it, however long ago it was verified.
+        exchange: the request.
+        clock: epoch seconds.
 
     Raises:
         CredentialRefused: it was taken from whom it was made for, or the edge asks for no client certificates.
@@ -69,6 +70,8 @@ def check_binding(caller: VerifiedCaller, exchange: Exchange) -> None:
         certificate = exchange.request.origin.certificate
         if certificate is None or certificate.thumbprint != caller.certificate:
             raise CredentialRefused("it is bound to a client certificate that this connection does not have")
+        if certificate.ends <= clock():  # the handshake may be long ago
+            raise CredentialRefused("the certificate that it is bound to has ended")
 
 
 def without_certificates(catalog: Catalog) -> Catalog:

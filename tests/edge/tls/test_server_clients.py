@@ -23,6 +23,7 @@ from busgate.bus import Bus, Delivery
 from busgate.bus.embedded import EmbeddedBroker
 from busgate.contracts import Call, Catalog, http
 from busgate.edge.app import Edge
+from busgate.edge.bearer import Bearer
 from busgate.edge.client_certificates import ClientCertificates
 from busgate.edge.records import Recorder
 from busgate.edge.settings import EdgeSettings
@@ -420,6 +421,24 @@ async def test_a_token_that_is_bound_to_a_certificate_holds_on_its_connections_a
             statuses[name] = [(await connection.get(token=bound))[0] for _ in range(2)]
 
     assert statuses == {"own": [200, 200], "foreign": [401, 401], "none": [401, 401], "own again": [200, 200]}
+
+
+async def test_a_token_that_is_bound_to_a_certificate_ends_with_it_however_lately_it_was_verified(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path
+) -> None:
+    async with Issuer("one") as issuer:
+        gate = await open_edge(jwt=[issuer.settings()])
+        own = clients.issue("DNS:laptop.ann.example", usage=CLIENT, ends=DAY)
+        bound = issuer.token("one", cnf={"x5t#S256": thumbprint(own)}, scope="orders:read")
+        scheme = next(each for each in gate.edge.door.schemes if isinstance(each, Bearer))
+        connection = await gate.connect(own, tmp_path)
+        before, _ = await connection.get(token=bound)
+
+        scheme._clock = own.certificate.not_valid_after_utc.timestamp
+        after, _ = await connection.get(token=bound)
+        free, _ = await connection.get(token=issuer.token("one", scope="orders:read"))
+
+    assert (before, after, free) == (200, 401, 200)
 
 
 BINDINGS: dict[str, Callable[[str], object]] = {

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cached_property
 
 from cryptography import x509
 
@@ -18,32 +19,35 @@ class PeerCertificate:
         callers: who it is good for; None: nobody has looked yet.
     """
 
-    __slots__ = ("_thumbprint", "callers", "der")
-
     def __init__(self, der: bytes) -> None:
         self.der = der
         self.callers: tuple[VerifiedCaller, ...] | None = None
-        self._thumbprint = ""
 
-    @property
+    @cached_property
     def thumbprint(self) -> str:
         """As tokens name it that are bound to it: `x5t#S256` (RFC 8705, 3.1)."""
-        if not self._thumbprint:
-            digest = hashlib.sha256(self.der).digest()
-            self._thumbprint = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        return self._thumbprint
+        return base64.urlsafe_b64encode(hashlib.sha256(self.der).digest()).rstrip(b"=").decode()
 
-    def read(self) -> tuple[list[str], float]:
-        """Its names, as `DNS:...` and `URI:...`, and when it ends (epoch seconds).
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As `DNS:...` and `URI:...`."""
+        return self._read[0]
 
-        Raises:
-            ValueError: it cannot be read. OpenSSL takes what is not quite right.
-        """
-        certificate = x509.load_der_x509_certificate(self.der)
+    @property
+    def ends(self) -> float:
+        """Epoch seconds. One that cannot be read has ended: OpenSSL takes what is not quite right."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[str, ...], float]:
         try:
+            certificate = x509.load_der_x509_certificate(self.der)
+            ends = certificate.not_valid_after_utc.timestamp()
             san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
-            return [], certificate.not_valid_after_utc.timestamp()
+            return (), ends
+        except ValueError:
+            return (), 0.0
         names = [f"DNS:{name.lower()}" for name in san.get_values_for_type(x509.DNSName)]
         names += [f"URI:{name}" for name in san.get_values_for_type(x509.UniformResourceIdentifier)]
-        return names, certificate.not_valid_after_utc.timestamp()
+        return tuple(names), ends
