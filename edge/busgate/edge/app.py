@@ -75,13 +75,13 @@ class Edge:
         self.door = Door(settings, bus)
         self._finishing = finishing = Finishing(settings, catalog)
         self._documents = ErrorDocuments(settings.errors) if settings.errors else None
-        self.tls = ServerTls(settings.tls) if settings.tls else None
         self.server = GateServer(
             self.handle,
             limits=_door_limits(settings),
             standard=finishing.standard,
             headers=header_block(settings.tls.headers) if settings.tls else b"",
         )
+        self.tls = ServerTls(settings.tls, dismiss=self.server.dismiss_certified) if settings.tls else None
         self._recorder = recorder
         self.audit = audit
         self._rules = _door_rules(catalog, settings)

@@ -51,6 +51,7 @@ class Connection(BaseProtocol):
         "_closing",
         "_content",
         "_deaf",
+        "_dismissed",
         "_head_bytes",
         "_last",
         "_queue",
@@ -76,6 +77,7 @@ class Connection(BaseProtocol):
         self._answered = False  # the request that is served, while its body is still to be dropped
         self._deaf = False  # what comes in is dropped
         self._closing = False
+        self._dismissed = False  # it ends after the request that is served
         self._born = 0.0
         self.deadline = math.inf
         self.peer = ""
@@ -221,6 +223,7 @@ class Connection(BaseProtocol):
             or message.should_close
             or (message.upgrade and content is not EMPTY_PAYLOAD)
             or self._server.draining
+            or self._dismissed
             or self._server.now - self._born > self._server.limits.age
             or (self._deaf and not self._queue)
             or not (content.is_eof() or self._is_worth_reading(message))
@@ -262,7 +265,7 @@ class Connection(BaseProtocol):
         self._task = None
         if self.transport is None:
             return
-        if close or self._server.draining:
+        if close or self._server.draining or self._dismissed:
             self._finish(gently=not self._content.is_eof())
             return
         self._resume_parsing()
@@ -332,6 +335,12 @@ class Connection(BaseProtocol):
             self._finish()
         else:  # accepted a moment ago: its request is likely on its way
             self.deadline = min(self.deadline, self._server.now + self._server.limits.linger)
+
+    def dismiss(self) -> None:
+        """End the connection after the request that is served; at once where none is."""
+        self._dismissed = True
+        if self._task is None and not self._closing:
+            self._finish()
 
     def overdue(self, now: float) -> None:
         """`deadline` is over: of what, the state says."""

@@ -117,6 +117,12 @@ class GateServer:
         for connection in tuple(self._connections):
             connection.abort()
 
+    def dismiss_certified(self) -> None:
+        """End the connections of clients with certificates, each after the call in hand."""
+        for connection in tuple(self._connections):
+            if connection.certificate is not None:
+                connection.dismiss()
+
     # -- what connections tell
 
     def admit(self, connection: Connection) -> None:

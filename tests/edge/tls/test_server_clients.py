@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import datetime as dt
+import errno
 import hashlib
 import json
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -70,6 +72,10 @@ class Gate:
         self.edge = edge
         self.port = port
         self.root = root
+        self.called = asyncio.Event()
+        self.service = asyncio.Event()
+        """The service waits for it."""
+        self.service.set()
         self._closing = closing
 
     async def connect(
@@ -126,6 +132,9 @@ async def open_edge(tmp_path: Path, root: Authority, clients: Authority) -> Asyn
             worker = Bus(broker, name="worker")
 
             async def reply(delivery: Delivery) -> tuple[bytes, bytes]:
+                if not gate.service.is_set():
+                    gate.called.set()
+                await gate.service.wait()
                 return b"reply", delivery.context.caller or b'{"sub":"nobody"}'
 
             for call in CONTRACTS:
@@ -144,7 +153,8 @@ async def open_edge(tmp_path: Path, root: Authority, clients: Authority) -> Asyn
             listener = socket.create_server(("127.0.0.1", 0))
             async with asyncio.timeout(10):
                 await edge.start(listener)
-            return Gate(edge, listener.getsockname()[1], root, closing)
+            gate = Gate(edge, listener.getsockname()[1], root, closing)
+            return gate
 
         yield open_one
 
@@ -273,14 +283,13 @@ async def test_a_certificate_that_is_taken_back_is_refused(
 async def test_authorities_of_clients_are_exchanged_without_a_stop(
     open_edge: OpenEdge, clients: Authority, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
-    """From the old one to both to the new one; what is open stays."""
+    """From the old one to both to the new one."""
     newer = Authority("newer")
     gate = await open_edge(client_required=True)
     tls = gate.edge.tls
     assert tls is not None
     old, new = clients.issue(DNS, usage=CLIENT), newer.issue(DNS, usage=CLIENT)
     statuses: list[tuple[bool, bool]] = []
-    kept = await gate.connect(old, tmp_path, version=version)
 
     for bundle in (clients.pem, clients.pem + newer.pem, newer.pem):
         (tmp_path / "clients.pem").write_bytes(bundle)
@@ -289,9 +298,105 @@ async def test_authorities_of_clients_are_exchanged_without_a_stop(
         statuses.append((await gets_in(gate, old, tmp_path, version), await gets_in(gate, new, tmp_path, version)))
 
     assert statuses == [(True, False), (True, True), (False, True)]
-    assert (await kept.get())[0] == 200
     assert tls.authorities is not None
     assert (tls.authorities.reloads, tls.authorities.fault) == (2, None)
+
+
+async def test_connections_of_certificates_end_when_their_authorities_change(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path
+) -> None:
+    """Each after the call in hand; those of clients without certificates stay."""
+    gate = await open_edge()
+    tls, client = gate.edge.tls, clients.issue(DNS, usage=CLIENT)
+    assert tls is not None
+    idle, calling, free = [await gate.connect(each, tmp_path) for each in (client, client, None)]
+    assert [(await each.get())[0] for each in (idle, calling, free)] == [200, 200, 401]
+    gate.service.clear()
+    call = asyncio.create_task(calling.get())
+    await gate.called.wait()
+    (tmp_path / "clients.pem").write_bytes(clients.pem + Authority("newer").pem)
+
+    await tls.look()
+    await tls.look()
+    gate.service.set()
+
+    assert (await call)[0] == 200
+    for connection in (idle, calling):
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await connection.get()
+    assert (await free.get())[0] == 401
+
+
+async def test_a_handshake_that_the_authorities_change_under_fails(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path
+) -> None:
+    gate = await open_edge()
+    tls = gate.edge.tls
+    assert tls is not None
+    context = ssl.create_default_context(cadata=gate.root.pem.decode())
+    context.load_cert_chain(*clients.issue(DNS, usage=CLIENT).write(tmp_path, "client"))
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = context.wrap_bio(down, up, server_hostname=HOST), tls.context.wrap_bio(up, down, server_side=True)
+    for side in (client, server):
+        with pytest.raises(ssl.SSLWantReadError):
+            side.do_handshake()
+    client.do_handshake()
+    (tmp_path / "clients.pem").write_bytes(Authority("newer").pem)
+
+    await tls.look()
+    await tls.look()
+
+    with pytest.raises(ssl.SSLError, match="changed during the handshake"):
+        server.do_handshake()
+    assert tls.failed == {"authorities_changed": 1}
+
+
+async def test_authorities_that_could_not_be_served_at_once_are_served_later(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = await open_edge()
+    tls, newer = gate.edge.tls, Authority("newer")
+    assert tls is not None
+    assert tls.authorities is not None
+    (tmp_path / "clients.pem").write_bytes(newer.pem)
+    faults: list[str | None] = []
+
+    with monkeypatch.context() as patched:
+        patched.setattr("busgate.edge.tls.serving.plain_context", no_file_left)
+        for _ in range(3):
+            await tls.look()
+            faults.append(tls.authorities.fault)
+    kept = await gets_in(gate, clients.issue(DNS, usage=CLIENT), tmp_path, ssl.TLSVersion.TLSv1_3)
+    await tls.look()
+
+    assert faults == [None, *["cannot be served now: [Errno 24] Too many open files"] * 2]
+    assert kept
+    assert (tls.authorities.reloads, tls.authorities.fault) == (1, None)
+    assert await gets_in(gate, newer.issue(DNS, usage=CLIENT), tmp_path, ssl.TLSVersion.TLSv1_3)
+
+
+async def test_authorities_that_are_half_written_are_served_once_they_are_whole(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path
+) -> None:
+    gate = await open_edge()
+    tls, newer, file = gate.edge.tls, Authority("newer"), tmp_path / "clients.pem"
+    assert tls is not None
+    assert tls.authorities is not None
+    faults: list[str | None] = []
+
+    for written in (newer.pem + clients.pem[:300], newer.pem + clients.pem):
+        file.write_bytes(written)
+        await tls.look()
+        await tls.look()
+        faults.append(tls.authorities.fault)
+
+    assert faults == [f"{file} is cut off: it ends in the middle of a block", None]
+    assert (tls.authorities.reloads, tls.authorities.fault) == (1, None)
+    assert await gets_in(gate, newer.issue(DNS, usage=CLIENT), tmp_path, ssl.TLSVersion.TLSv1_3)
+
+
+def no_file_left() -> ssl.SSLContext:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 async def gets_in(gate: Gate, issued: Issued, folder: Path, version: ssl.TLSVersion) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,10 +33,12 @@ class ServerTls:
     """The certificates of an edge, and those that its clients may have.
 
     Old connections keep what they were opened with; new ones get what is newest and good. A change takes effect
-    within two looks.
+    within two looks. When authorities of clients or what they took back change, nobody is known any more by a
+    certificate of before.
 
     Args:
         settings: the table [edge.tls].
+        dismiss: ends the connections of clients with certificates.
         clock: epoch seconds.
 
     Attributes:
@@ -47,9 +49,16 @@ class ServerTls:
         CertificateFault: a file holds nothing good.
     """
 
-    def __init__(self, settings: EdgeTlsSettings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: EdgeTlsSettings,
+        *,
+        dismiss: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.settings = settings
         self.failed: Counter[str] = Counter()
+        self._dismiss = dismiss
         self._clock = clock
         self.certificates: list[Watched[Certificate]] = [
             Watched([each.cert, each.key], _Reader(each.load, clock)) for each in settings.certificates
@@ -60,9 +69,9 @@ class ServerTls:
             self.authorities = Watched(files, _Reader(settings.load_authorities, clock))
         self._told: dict[str, str] = {}
         self.context = _Newest(ssl.PROTOCOL_TLS_SERVER)
-        self._handshake = _counting(self.failed)
+        self._era = _Era()
         self._task: asyncio.Task[None] | None = None
-        self._serve()
+        self._serve({})
 
     async def start(self) -> None:
         """Look at the files from now on."""
@@ -95,11 +104,16 @@ class ServerTls:
 
     async def look(self) -> None:
         """Look at all files once, and serve what is new and good."""
-        changed = [each for each in self.watched if await asyncio.to_thread(each.look)]
-        if changed:
-            self._serve()
+        looks = [(each, await asyncio.to_thread(each.look)) for each in self.watched]
+        found = {each: value for each, value in looks if value is not None}
+        if found:
+            try:
+                self._serve(found)
+            except (CertificateFault, OSError) as error:  # the next look finds them again
+                for each in found:
+                    each.fault = f"cannot be served now: {error}"
         for each in self.watched:
-            self._tell(each, changed=each in changed)
+            self._tell(each, changed=each in found)
 
     async def _watch(self) -> None:
         while True:
@@ -109,11 +123,19 @@ class ServerTls:
             except Exception:  # a bug must cost this look, not all later ones
                 log.exception("certificates could not be looked at")
 
-    def _serve(self) -> None:
-        clients = self.authorities.value if self.authorities is not None else None
-        context = serving([each.value for each in self.certificates], clients)
-        context.sslobject_class = self._handshake
+    def _serve(self, found: Mapping[Watched[Any], Any]) -> None:
+        """Serve what was found in place of what is in use, all of it or nothing."""
+        clients = None if self.authorities is None else found.get(self.authorities, self.authorities.value)
+        context = serving([found.get(each, each.value) for each in self.certificates], clients)
+        era = _Era() if self.authorities in found else self._era
+        context.sslobject_class = _handshake(self.failed, era)
         self.context.newest = context
+        for each, value in found.items():
+            each.take(value)
+        if era is not self._era:
+            self._era.over = True
+            self._era = era
+            self._dismiss()
 
     def _tell(self, watched: Watched[Any], *, changed: bool) -> None:
         """A line for each change, and one for each fault."""
@@ -159,8 +181,14 @@ class _Newest(ssl.SSLContext):
         return self.newest.wrap_bio(*arguments, **named)
 
 
-def _counting(failed: Counter[str]) -> type[ssl.SSLObject]:
-    class Counted(ssl.SSLObject):
+class _Era:
+    """While the same authorities vouch for clients."""
+
+    over = False
+
+
+def _handshake(failed: Counter[str], era: _Era) -> type[ssl.SSLObject]:
+    class Handshake(ssl.SSLObject):
         def do_handshake(self) -> None:
             try:
                 super().do_handshake()
@@ -169,5 +197,8 @@ def _counting(failed: Counter[str]) -> type[ssl.SSLObject]:
             except ssl.SSLError as error:
                 failed[(error.reason or "other").lower()] += 1
                 raise
+            if era.over and self.getpeercert(binary_form=True):
+                failed["authorities_changed"] += 1
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the authorities of clients changed during the handshake")
 
-    return Counted
+    return Handshake

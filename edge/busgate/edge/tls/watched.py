@@ -37,29 +37,35 @@ class Watched(Generic[ValueT]):
         self.fault: str | None = None
         self.reloads = 0
 
-    def look(self) -> bool:
-        """Look at the files; whether `value` is another now.
+    def look(self) -> ValueT | None:
+        """Look at the files: another value that they hold now, for whoever can use it to `take`; None: there is none.
 
-        Files are written one after the other, and piece by piece: they count when two looks found them the same.
+        Files are written one after the other, and piece by piece: they count when two looks found them the same. What
+        is not taken is found again by the next look.
         """
         seen = self._signature()
         if seen == self._good:
             self.fault = None
-            return False
+            return None
         if seen != self._seen:
             self._seen = seen
-            return False
+            return None
         try:
             value = self._read()
-        except CertificateFault as error:
+        except (CertificateFault, OSError) as error:  # the process may have no file left to open
             self.fault = str(error)
-            return False
+            return None
         if self._signature() != seen:
-            return False  # written while they were read
-        changed = value != self.value
-        self.value, self._good, self.fault = value, seen, None
-        self.reloads += changed
-        return changed
+            return None  # written while they were read
+        if value == self.value:
+            self._good, self.fault = seen, None
+            return None
+        return value
+
+    def take(self, value: ValueT) -> None:
+        """Use what the last look found."""
+        self.value, self._good, self.fault = value, self._seen, None
+        self.reloads += 1
 
     def _signature(self) -> Signature:
         return tuple(map(_state, self.files))
