@@ -206,6 +206,17 @@ def test_who_may_call_is_explained_with_the_rule(
     assert "  hello.greet.v1 takes: jwt" in done.stdout.splitlines()
 
 
+def test_a_rule_that_denies_by_address_denies_where_none_is_known(run: Run, closed: Path) -> None:
+    closed.write_text(
+        closed.read_text() + '[[edge.access]]\nname = "not-there"\neffect = "deny"\naddresses = ["11.0.0.0/8"]\n'
+    )
+
+    lines = run("check", "--explain", STAFF, "hello.greet.v1", **KEY).stdout.splitlines()
+
+    assert lines[0] == "no: the rule not-there denies it"
+    assert lines[-1] == "  rules look at the client's address, which is not known: --address says which"
+
+
 def test_an_explanation_names_every_rule_and_what_of_it_does_not_hold(run: Run, closed: Path) -> None:
     text = run("check", "--explain", STAFF, "hello.greet.v1", **KEY).stdout
     document = json.loads(run("check", "--explain", STAFF, "hello.greet.v1", "--json", **KEY).stdout)

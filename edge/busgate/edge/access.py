@@ -66,13 +66,16 @@ class Rule:
         self._holds = tuple(self.conditions.values())
 
     def takes_address(self, address: str) -> bool:
-        """Whether an address is among its networks, or it asks for none. One that is not known is in none."""
+        """Whether an address is among its networks, or it asks for none.
+
+        One that is not known, over a Unix socket, may be any: it is denied what any is denied, and allowed nothing.
+        """
         if not self._networks:
             return True
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
-            return False
+            return not self.decision.allowed
         ip = getattr(ip, "ipv4_mapped", None) or ip
         return any(ip in each for each in self._networks)
 

@@ -40,7 +40,8 @@ class AccessRule(ForContracts):
         roles: the caller has one of these.
         scopes: the caller has all of these.
         tenants: the caller acts for one of these.
-        addresses: the client's address is in one of these networks, like `10.0.0.0/8`, `2001:db8::/32`.
+        addresses: the client's address is in one of these networks, like `10.0.0.0/8`, `2001:db8::/32`. One that is
+            not known is in those of rules that deny, and in none of rules that allow.
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")

@@ -7,15 +7,15 @@ from typing import Any
 
 from busgate.bus import Bus, Ids
 from busgate.contracts import Call, CallFailed, Catalog, Problem, http
-from busgate.contracts.fields import request_fields
 
 from .audit import Audit
 from .docs.files import docs_files
 from .door import Door
+from .door_rules import door_rules
 from .error_documents import ErrorDocuments
 from .exchange import Exchange, Finish, Step
 from .finishing import Finishing
-from .front_door import SINGLE, DoorRules, Head, check
+from .front_door import Head, check
 from .limits import DoorLimits
 from .mocks import MARK
 from .path import Tracing, build_path
@@ -84,7 +84,7 @@ class Edge:
         self.tls = ServerTls(settings.tls, dismiss=self.server.dismiss_certified) if settings.tls else None
         self._recorder = recorder
         self.audit = audit
-        self._rules = _door_rules(catalog, settings)
+        self._rules = door_rules(catalog, settings)
         self._loop = asyncio.get_running_loop()
         ids = Ids()
 
@@ -268,9 +268,3 @@ def _door_limits(settings: EdgeSettings) -> DoorLimits:
         min_rate=limits.body_rate,
         head_bytes=limits.header_bytes,
     )
-
-
-def _door_rules(catalog: Catalog, settings: EdgeSettings) -> DoorRules:
-    read = {marker.name.lower().encode() for call in catalog for marker, _ in request_fields(call).header.values()}
-    read.add(settings.api_keys.header.lower().encode())
-    return DoorRules(hosts=frozenset(host.encode() for host in settings.hosts), single=SINGLE | read)

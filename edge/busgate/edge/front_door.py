@@ -48,6 +48,10 @@ SINGLE = frozenset(
 )
 """Headers that stand once or not at all: which of two would be believed is anybody's guess."""
 
+KEPT = SINGLE | {b"forwarded", b"x-forwarded-for"}
+"""Headers that something here may decide by. Listed in Connection they would be for one hop alone (RFC 9110, 7.6.1):
+whoever follows that would take away what a proxy in front has said, or what was looked at there."""
+
 _SPECIAL = frozenset({b"connection", b"content-encoding", b"expect", b"transfer-encoding"})
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _HOST = re.compile(rb"((?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\]))(?::[0-9]{1,5})?")
@@ -60,10 +64,12 @@ class DoorRules:
     Args:
         hosts: the lower-case authorities that are served, with or without a port; empty: any.
         single: the headers that may stand only once; those that contracts read belong to them.
+        kept: the headers that Connection may not list.
     """
 
     hosts: frozenset[bytes] = frozenset()
     single: frozenset[bytes] = SINGLE
+    kept: frozenset[bytes] = KEPT
 
 
 class Head:
@@ -144,7 +150,7 @@ def _check_special(headers: dict[bytes, bytes], rules: DoorRules) -> None:
     connection = headers.get(b"connection", b"close")
     if connection not in _PLAIN_CONNECTION:
         listed = {token.strip() for token in connection.lower().split(b",")}
-        if not rules.single.isdisjoint(listed):
+        if not rules.kept.isdisjoint(listed):
             raise Refusal(BAD_REQUEST, "the Connection header lists a header that is not its own", close=True)
     if b"transfer-encoding" in headers:
         if b"content-length" in headers:

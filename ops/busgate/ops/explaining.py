@@ -36,7 +36,8 @@ def explain(settings: EdgeSettings, catalog: Catalog, options: argparse.Namespac
     if options.json:
         print(json.dumps(_document(call, decision, schemes) | {"rules": list(_rules(access, caller, address))}))
     else:
-        print("\n".join(_text(call, access, decision, schemes, list(_rules(access, caller, address)))))
+        rules = list(_rules(access, caller, address))
+        print("\n".join(_text(call, access, decision, schemes, rules=rules, address=address)))
     return 0 if decision.allowed else REFUSED
 
 
@@ -64,7 +65,13 @@ def _document(call: Call[Any, Any], decision: Decision, schemes: list[str]) -> d
 
 
 def _text(
-    call: Call[Any, Any], access: Access, decision: Decision, schemes: list[str], rules: list[dict[str, Any]]
+    call: Call[Any, Any],
+    access: Access,
+    decision: Decision,
+    schemes: list[str],
+    *,
+    rules: list[dict[str, Any]],
+    address: str,
 ) -> Iterator[str]:
     yield f"{'yes' if decision.allowed else 'no'}: {printable(decision.why)}"
     yield (
@@ -75,5 +82,5 @@ def _text(
     for rule in rules:
         what = "matches" if rule["matches"] else f"does not match: {', '.join(rule['fails'])}"
         yield f"  {rule['effect']:<5}  {rule['rule']:<24}  {what}"
-    if access.looks_at_addresses and "addresses" in {name for rule in rules for name in rule["fails"]}:
-        yield "  rules look at the client's address: --address says which"
+    if access.looks_at_addresses and not address:
+        yield "  rules look at the client's address, which is not known: --address says which"
