@@ -1,6 +1,8 @@
 """Headers by rule: what the operator says is there, and nothing that a client sends can add to it."""
 
+import json
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -40,6 +42,24 @@ async def answer(request: Read, context: Context) -> Seen:
 @shop.handles(look)
 async def looked(request: Read, context: Context) -> Seen:
     return Seen(id=request.id, tenant=request.tenant)
+
+
+class Listed(BaseModel):
+    id: str
+    groups: Annotated[list[str], http.Header("X-Groups")] = []
+
+
+class Groups(BaseModel):
+    groups: list[str]
+
+
+listed = Call("shop.groups.v1", http.get("/groups/{id}"), request=Listed, reply=Groups, public=True)
+lists = Service("lists")
+
+
+@lists.handles(listed)
+async def groups_of(request: Listed, context: Context) -> Groups:
+    return Groups(groups=request.groups)
 
 
 CONTRACTS: list[Call[Any, Any]] = [read, look]
@@ -145,7 +165,7 @@ async def test_values_of_the_request_stand_in_headers():
 
     names = ("X-Who", "X-Id", "X-How", "X-From")
     how = "GET shop.orders.read.v1"
-    assert some(answer.headers, *names) == ["ann@test", "<%C3%A4 b%25>", how, "127.0.0.1"]
+    assert some(answer.headers, *names) == ["ann@test", "<%C3%A4%20b%25>", how, "127.0.0.1"]
     assert some(refused.headers, *names) == [None, "<7>", how, "127.0.0.1"]
 
 
@@ -159,12 +179,23 @@ async def test_rules_for_all_answers_may_name_what_every_request_has():
     assert all(len(answer.headers["X-When"]) == 20 for answer in answers)
 
 
+async def test_a_value_ends_no_part_of_a_header():
+    lines = ["Link: </orders/${path.id}>; rel=self", "Set-Cookie: seen=${path.id}; Secure"]
+    async with serving(CONTRACTS, [shop], headers=[{"topics": ["shop.stock.*"], "set": lines}]) as site:
+        answer = await site.ask("GET", "/stock/1%3E;%20Domain=a,%3Chttps:b%3E%22")
+
+    value = "1%3E%3B%20Domain=a%2C%3Chttps:b%3E%22"
+    assert some(answer.headers, "Link", "Set-Cookie") == [f"</orders/{value}>; rel=self", f"seen={value}; Secure"]
+
+
 @given(st.text())
 def test_no_value_can_end_a_header(value):
     block = header_block([("X-Value", _escape(value))])
 
     assert block.count(b"\r\n") == 1
     assert block.isascii()
+    assert not set(block.removeprefix(b"X-Value: ").removesuffix(b"\r\n")) & set(b" \t,;\"\\<>()[]{}'&?#|")
+    assert unquote(_escape(value), errors="surrogatepass") == value
 
 
 # -- requests
@@ -186,6 +217,14 @@ async def test_what_a_rule_takes_away_or_has_no_value_for_does_not_come_from_the
         answer = await site.ask("GET", "/stock/1", headers={"X-Tenant": "bob's"})
 
     assert answer.body == b'{"id":"1","tenant":""}'
+
+
+async def test_a_value_of_a_rule_is_one_of_a_list():
+    tables = [{"request_set": ["X-Groups: all, of-${path.id}"]}]
+    async with serving([listed], [lists], headers=tables) as site:
+        answer = await site.ask("GET", "/groups/1,admin%2520", headers={"X-Groups": "root"})
+
+    assert json.loads(answer.body) == {"groups": ["all", "of-1%2Cadmin%2520"]}
 
 
 # -- what is refused at start

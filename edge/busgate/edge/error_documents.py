@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from operator import itemgetter
 from typing import Annotated, Self
 
@@ -32,7 +33,9 @@ VALUES = frozenset(
 )
 _WORST = "\"'}${title}]\\\n\t\x00<b>&\u2028\ud800 ä"
 _MEDIA_TYPE = re.compile(r"(?:text|application)/[a-z0-9.+-]+")
-_HIDDEN = re.compile(r"<(script|style)\b(?![^\0]*</\1)", re.IGNORECASE)
+_VALUE = re.compile(r"\$\{[^{}]*\}")
+_READ_AS_TEXT = (None, "title", "textarea")
+"""Elements in which a browser resolves what is escaped, where `HTMLParser` names them at all."""
 
 Facts = Mapping[str, str]
 """The values of one failure."""
@@ -124,10 +127,13 @@ def _check_places(text: str, family: str) -> None:
     """In HTML and XML a value is safe between tags, and nowhere else: escaping does not help in a script or a link."""
     if family not in ("html", "xml"):
         return
-    for place in re.finditer(r"\$\{", text):
-        before = text[: place.start()]
-        if before.rfind("<") > before.rfind(">") or _HIDDEN.search(before):
-            line = before.count("\n") + 1
+    reader = HTMLParser(convert_charrefs=False)
+    end = 0
+    for place in _VALUE.finditer(text):
+        reader.feed(text[end : place.start()])
+        end = place.end()
+        if "<" in reader.rawdata or reader.cdata_elem not in _READ_AS_TEXT:  # it waits for the end of what is open
+            line = text.count("\n", 0, place.start()) + 1
             raise TemplateError(line, "values stand between tags: not inside one, nor in a script or style")
 
 
@@ -201,7 +207,7 @@ class ErrorDocuments:
         if not known:
             return response
         response.headers += b"Vary: Accept\r\n"
-        chosen = _choose(known, exchange.request.message.headers.get("Accept"))
+        chosen = _choose(known, ", ".join(exchange.request.message.headers.getall("Accept", ())))
         if chosen is None:
             return response
         facts = _facts(exchange, response)
@@ -217,7 +223,7 @@ class ErrorDocuments:
         )
 
 
-def _choose(documents: Sequence[_Document], accept: str | None) -> _Document | None:
+def _choose(documents: Sequence[_Document], accept: str) -> _Document | None:
     """What a client takes best (RFC 9110, 12.5.1), the exactest of ranges first; None: the problem document."""
     wanted: list[tuple[str, _Document | None]]
     wanted = [(each.settings.media_type, each) for each in documents if each.settings.default]

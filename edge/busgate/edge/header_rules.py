@@ -1,10 +1,9 @@
 """The tables [[edge.headers]]: headers of answers, and of requests that contracts read, by rule.
 
 All that can be is worked out at start: a rule without a value of the request costs nothing per call. What a value holds
-can end neither a header nor an answer: what is not printable ASCII is percent-encoded.
+ends neither a header nor a part of one: all that could part, quote or close something there is percent-encoded.
 """
 
-import string
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated
@@ -14,7 +13,7 @@ from pydantic import AfterValidator
 
 from busgate.bus.tables import Names
 from busgate.contracts.catalog import AnyCall
-from busgate.contracts.fields import request_fields
+from busgate.contracts.fields import holds_many, request_fields
 
 from .context_values import Template, TemplateError, request_values
 from .exchange import Exchange, Step
@@ -47,7 +46,8 @@ OURS = frozenset(
 """Hop by hop, about how the answer is written, or made by the edge for each answer: no rule touches them."""
 _OUR_FAMILIES = ("access-control-", "busgate-", "ratelimit", "sec-")
 _CACHING = frozenset({"cache-control", "expires"})
-_SAFE = (string.ascii_letters + string.digits + string.punctuation + " ").replace("%", "")
+_SAFE = "-._~:@/+="
+"""What stands as it is, beside letters and digits: enough for names, addresses, times and base64."""
 
 
 def _name(name: str) -> str:
@@ -180,9 +180,16 @@ def _escape(value: str) -> str:
     return quote(value, safe=_SAFE, errors="surrogatepass")
 
 
+def _as_it_is(value: str) -> str:
+    return value
+
+
 def request_rules(tables: Iterable[HeaderSettings], call: AnyCall) -> Step | None:
     """The step that gives a contract the headers that rules say, in place of the client's; None where no rule does."""
     read = _read_by(call)
+    lists = {
+        marker.name.lower() for marker, field in request_fields(call).header.values() if holds_many(field.annotation)
+    }
     values = request_values(call)
     changes: dict[bytes, Template[Exchange] | None] = {}
     for table in tables:
@@ -191,7 +198,8 @@ def request_rules(tables: Iterable[HeaderSettings], call: AnyCall) -> Step | Non
         changes |= {name.lower().encode(): None for name in table.request_remove if name.lower() in read}
         for name, value in map(_split, table.request_set):
             if name.lower() in read:
-                changes[name.lower().encode()] = Template(value, values)
+                escape = _escape if name.lower() in lists else _as_it_is  # a comma would make two values of one
+                changes[name.lower().encode()] = Template(value, values, escape=escape)
     if not changes:
         return None
 
