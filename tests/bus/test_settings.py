@@ -114,12 +114,21 @@ def test_a_secret_may_stand_in_a_file_beside_the_config(tmp_path: Path) -> None:
     assert table.addresses()[0].password == "hunter2"
 
 
-def test_a_secret_in_a_file_that_everyone_can_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "cure"), [(0o604, "o-r"), (0o602, "o-w"), (0o646, "o-rw")])
+def test_a_secret_in_a_file_that_everyone_can_read_or_change_is_refused(tmp_path: Path, mode: int, cure: str) -> None:
     (tmp_path / "pw").write_text("hunter2")
-    (tmp_path / "pw").chmod(0o604)
+    (tmp_path / "pw").chmod(mode)
 
-    with pytest.raises(ValidationError, match="chmod o-r"):
+    with pytest.raises(ValidationError, match=f"chmod {cure} it"):
         settings({"folder": tmp_path}, password={"file": "pw"})
+
+
+def test_authorities_that_everyone_can_change_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("")
+    (tmp_path / "ca.pem").chmod(0o646)
+
+    with pytest.raises(ValidationError, match="can be changed by everyone; chmod o-w it"):
+        settings({"folder": tmp_path}, tls={"cafile": "ca.pem"})
 
 
 @pytest.mark.parametrize(

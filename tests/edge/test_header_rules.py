@@ -152,6 +152,24 @@ async def test_no_rule_lets_a_failure_last_in_a_cache():
     assert [answer.headers["X-A"] for answer in answers] == ["b", "b", "b"]
 
 
+async def test_a_cache_that_may_keep_replies_is_told_what_they_depend_on():
+    """It knows of no credential but Authorization, and of no header that a contract reads."""
+    settings: dict[str, Any] = {
+        "headers": [{"set": ["Cache-Control: max-age=60"]}],
+        "pre_call": {"topic": "auth.decide.v1", "headers": ["X-Session"]},
+    }
+    async with serving(CONTRACTS, [shop], **settings) as site:
+        mine = await site.as_caller(Caller("ann"), "GET", "/orders/1")
+        public = await site.ask("GET", "/stock/1")
+        failed = await site.ask("GET", "/orders/1")
+
+    assert [answer.headers.get("Vary") for answer in (mine, public, failed)] == [
+        "authorization, x-session, x-tenant",
+        "x-tenant",
+        None,
+    ]
+
+
 async def test_values_of_the_request_stand_in_headers():
     lines = [
         "X-Who: ${caller}@${caller.issuer}",

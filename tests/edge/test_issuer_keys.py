@@ -65,7 +65,7 @@ OpenGate = Callable[..., Awaitable[Gate]]
 async def open_gate() -> AsyncIterator[OpenGate]:
     async with AsyncExitStack() as closing:
 
-        async def open_one(*issuers: dict[str, Any]) -> Gate:
+        async def open_one(*issuers: dict[str, Any], **more: Any) -> Gate:
             broker = EmbeddedBroker()
             worker = Bus(broker, name="worker")
 
@@ -75,9 +75,8 @@ async def open_gate() -> AsyncIterator[OpenGate]:
             worker.serve(CALL.topic, reply, prefetch=10, reruns=True, service="shop")
             await closing.enter_async_context(worker)
             bus = await closing.enter_async_context(Bus(broker, name="edge"))
-            edge = Edge(
-                Catalog([CALL]), EdgeSettings.model_validate({"jwt": issuers}), bus, recorder=Recorder(lambda _: None)
-            )
+            settings = EdgeSettings.model_validate({"jwt": issuers, **more})
+            edge = Edge(Catalog([CALL]), settings, bus, recorder=Recorder(lambda _: None))
             closing.push_async_callback(edge.close)
             listener = socket.create_server(("127.0.0.1", 0))
             async with asyncio.timeout(10):
@@ -284,6 +283,22 @@ async def test_one_issuer_that_is_gone_keeps_nobody_from_the_other(issuer: Issue
         assert await gate.status(gone.token("two")) == 503
         assert gate.edge.door.issuer_keys.unready is None
         await gone.come_back()
+
+
+async def test_an_edge_whose_issuers_are_gone_is_ready_for_those_who_need_none(
+    issuer: Issuer, open_gate: OpenGate
+) -> None:
+    """It says so all the same."""
+    why = "no keys of any issuer could be fetched"
+    key = {"keyid": "k", "subject": "mill", "secret": "s" * 32}
+    await issuer.go_away()
+
+    alone = await open_gate(issuer.settings())
+    beside = await open_gate(issuer.settings(), signature={"keys": [key]})
+
+    assert (alone.edge.door.unready, alone.edge.door.remark) == (why, None)
+    assert (beside.edge.door.unready, beside.edge.door.remark) == (None, why)
+    assert await beside.status(issuer.token("one")) == 503
 
 
 async def test_keys_are_kept_no_longer_than_they_may_be(issuer: Issuer, open_gate: OpenGate) -> None:

@@ -26,9 +26,10 @@ from pydantic import (
     field_validator,
 )
 
+from .file_rights import too_open
+
 LAST_PORT = 65535
 
-_READABLE_BY_ALL = 0o004
 _AUTHORITY = re.compile(r"[a-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _SOURCES = 'must be text, { file = "..." } or { env = "NAME" }'
 
@@ -86,26 +87,29 @@ def _place(name: str | Path, info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", "")) / name
 
 
-def _existing(name: Path, info: ValidationInfo) -> Path:
+def _existing(name: Path, info: ValidationInfo, *, private: bool = False) -> Path:
     path = _place(name, info)
     try:
-        regular = stat.S_ISREG(path.stat().st_mode)
+        mode = path.stat().st_mode
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
-    if not regular:
+    if not stat.S_ISREG(mode):
         raise ValueError(f"{path} is not a file")
+    if (fault := too_open(mode, private=private)) is not None:
+        raise ValueError(f"{path} {fault}")
     if not os.access(path, os.R_OK):
         raise ValueError(f"cannot read {path}: Permission denied")
     return path
 
 
+def _public(name: Path, info: ValidationInfo) -> Path:
+    return _existing(name, info)
+
+
 def _private(name: Path, info: ValidationInfo) -> Path:
-    path = _existing(name, info)
-    if path.stat().st_mode & _READABLE_BY_ALL:
-        raise ValueError(f"{path} can be read by everyone; chmod o-r it")
-    return path
+    return _existing(name, info, private=True)
 
 
 def _folder(name: Path, info: ValidationInfo) -> Path:
@@ -136,7 +140,7 @@ def _resolve(value: object, info: ValidationInfo, *, private: bool) -> str:
         case str(text):
             pass
         case {"file": str(name), **rest} if not rest:
-            text = _from_file((_private if private else _existing)(Path(name), info))
+            text = _from_file(_existing(Path(name), info, private=private))
         case {"env": str(name), **rest} if not rest:
             text = _from_environment(name, info)
         case _:
@@ -172,16 +176,16 @@ def _listed(value: object) -> object:
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_secret), Kind("secret")]
-"""Text that is never shown. A file that holds it must not be readable by everyone."""
+"""Text that is never shown. Not everyone may read or change a file that holds it."""
 
 Text = Annotated[str, BeforeValidator(_text), Kind("text or place")]
 """Text that may be long and public, such as a public key; from the same places as a secret."""
 
-PublicFile = Annotated[Path, AfterValidator(_existing), Kind("file")]
-"""An existing file. A relative path starts at the folder of the config file."""
+PublicFile = Annotated[Path, AfterValidator(_public), Kind("file")]
+"""An existing file that not everyone may change. A relative path starts at the folder of the config file."""
 
 PrivateFile = Annotated[Path, AfterValidator(_private), Kind("private file")]
-"""An existing file that not everyone may read."""
+"""An existing file that not everyone may read or change."""
 
 Folder = Annotated[Path, AfterValidator(_folder), Kind("folder")]
 """An existing folder. A relative path starts at the folder of the config file."""

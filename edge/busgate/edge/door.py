@@ -110,12 +110,27 @@ class Door:
     @property
     def unready(self) -> str | None:
         """Why no caller at all can be let in now."""
-        return self.issuer_keys.unready or (None if self._does_without_store else self._store_away)
+        return (self._keys_away if self._tokens_alone else None) or (
+            None if self._does_without_store else self._store_away
+        )
 
     @property
     def remark(self) -> str | None:
         """What the operator should know although callers are let in."""
-        return self._store_away if self._does_without_store else None
+        found = (
+            None if self._tokens_alone else self._keys_away,
+            self._store_away if self._does_without_store else None,
+        )
+        return "; ".join(filter(None, found)) or None
+
+    @property
+    def _tokens_alone(self) -> bool:
+        """Whether nobody can prove who it is but by a token of an issuer."""
+        return self._settings.schemes == {"jwt"}
+
+    @property
+    def _keys_away(self) -> str | None:
+        return self.issuer_keys.unready
 
     @property
     def _does_without_store(self) -> bool:

@@ -3,7 +3,7 @@
 Worked out once, at start. An edge without such rules has none of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from busgate.contracts import Catalog
 from busgate.contracts.catalog import AnyCall
@@ -11,7 +11,7 @@ from busgate.contracts.catalog import AnyCall
 from .cors import Cors, CorsPolicy
 from .exchange import Exchange, Finish, Step
 from .front_door import Head
-from .header_rules import HeaderSettings, ResponseHeaders
+from .header_rules import HeaderSettings, ResponseHeaders, headers_read
 from .response import Response
 from .settings import EdgeSettings
 
@@ -27,6 +27,7 @@ class Finishing:
     def __init__(self, settings: EdgeSettings, catalog: Catalog) -> None:
         self.cors = Cors(settings.cors, catalog) if settings.cors else None
         self._rules = settings.headers
+        self._credentials = set(_credentials(settings))
         self._standard = settings.security_headers.headers()
         everywhere = self._headers([table for table in self._rules if table.everywhere], None, errors=True)
         self.standard = everywhere.fixed
@@ -37,7 +38,8 @@ class Finishing:
     def of(self, call: AnyCall, *, more: Sequence[tuple[str, str]] = ()) -> Finish | None:
         """What is done to answers of a contract, which have `more` headers; None: nothing."""
         tables = [table for table in self._rules if table.covers(call)]
-        replies, errors = (self._headers(tables, call, errors=each, more=more) for each in (False, True))
+        replies = self._headers(tables, call, errors=False, more=[*more, *self._varies(call, tables)])
+        errors = self._headers(tables, call, errors=True, more=more)
         policy = None if self.cors is None else self.cors.of(call.topic)
         if replies.fixed == errors.fixed == self.standard and not replies.varies and policy is None:
             return None
@@ -57,6 +59,13 @@ class Finishing:
             response.headers += policy.block(_origin(exchange))
 
         return answer, finish
+
+    def _varies(self, call: AnyCall, tables: Sequence[HeaderSettings]) -> list[tuple[str, str]]:
+        """What a cache that may keep replies must look at: it knows of no key but Authorization, and of no tenant."""
+        names = headers_read(call) | (set() if call.public else self._credentials)
+        if not names or not any(table.lets_caches_keep for table in tables):
+            return []
+        return [("Vary", ", ".join(sorted(names)))]
 
     def _headers(
         self,
@@ -86,6 +95,17 @@ def _finish(replies: ResponseHeaders, errors: ResponseHeaders, policy: CorsPolic
             response.headers += policy.block(_origin(exchange))
 
     return finish
+
+
+def _credentials(settings: EdgeSettings) -> Iterator[str]:
+    """The headers by which callers are known, in lower case."""
+    yield "authorization"
+    if settings.api_keys.file is not None:
+        yield settings.api_keys.header.lower()
+    if settings.pre_call is not None:
+        yield from settings.pre_call.headers
+    if settings.signature.keys:
+        yield "signature"
 
 
 def _origin(exchange: Exchange) -> bytes | None:

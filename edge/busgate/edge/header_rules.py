@@ -106,6 +106,12 @@ class HeaderSettings(ForContracts):
     request_remove: HeaderNames = ()
     request_set: Lines = ()
 
+    @property
+    def lets_caches_keep(self) -> bool:
+        """Whether it says anything of how long answers may be kept."""
+        names = (*self.remove, *(_split(line)[0] for line in (*self.set, *self.add)))
+        return not _CACHING.isdisjoint(name.lower() for name in names)
+
 
 def rule_faults(tables: Sequence[HeaderSettings], calls: Iterable[AnyCall]) -> Iterator[str]:
     """What is wrong with rules for these contracts, in a line each."""
@@ -113,7 +119,7 @@ def rule_faults(tables: Sequence[HeaderSettings], calls: Iterable[AnyCall]) -> I
     for number, table in enumerate(tables):
         key = f"edge.headers.{number}"
         covered = [call for call in known if table.covers(call)]
-        read = {name for call in covered for name in _read_by(call)}
+        read = {name for call in covered for name in headers_read(call)}
         unrouted = [None] if table.everywhere else []
         for line in (*table.set, *table.add):
             yield from islice(_template_faults(key, line, [*covered, *unrouted]), 1)
@@ -186,7 +192,7 @@ def _as_it_is(value: str) -> str:
 
 def request_rules(tables: Iterable[HeaderSettings], call: AnyCall) -> Step | None:
     """The step that gives a contract the headers that rules say, in place of the client's; None where no rule does."""
-    read = _read_by(call)
+    read = headers_read(call)
     lists = {
         marker.name.lower() for marker, field in request_fields(call).header.values() if holds_many(field.annotation)
     }
@@ -215,5 +221,6 @@ def request_rules(tables: Iterable[HeaderSettings], call: AnyCall) -> Step | Non
     return step
 
 
-def _read_by(call: AnyCall) -> set[str]:
+def headers_read(call: AnyCall) -> set[str]:
+    """The headers that a contract reads, in lower case."""
     return {marker.name.lower() for marker, _ in request_fields(call).header.values()}

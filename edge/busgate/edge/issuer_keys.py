@@ -57,7 +57,7 @@ class IssuerKeys:
 
     @property
     def unready(self) -> str | None:
-        """Why no caller at all can be authenticated; None where one can be, or none needs to."""
+        """Why no token at all can be verified; None where one can be, or none needs to."""
         if not self._sources or any(self._configured.values()) or any(source.keys for source in self.sources):
             return None
         return "no keys of any issuer could be fetched"

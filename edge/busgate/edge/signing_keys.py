@@ -13,6 +13,7 @@ from typing import Self
 import structlog
 from pydantic import Field, model_validator
 
+from busgate.bus.file_rights import too_open
 from busgate.bus.signed import SigningKey, UnfitKeyError, jwk_set
 from busgate.bus.tables import Folder, Secret, Table
 
@@ -21,7 +22,6 @@ log = structlog.stdlib.get_logger("busgate.edge")
 LOOK_EVERY = 5.0
 """Seconds between two looks at the folder."""
 MOST_KEYS = 16
-_READABLE_BY_ALL = 0o004
 
 
 class SigningSettings(Table):
@@ -143,8 +143,8 @@ def read_folder(folder: Path) -> dict[str, SigningKey]:
     keys = {}
     for path in sorted(folder.glob("*.pem")):
         try:
-            if path.stat().st_mode & _READABLE_BY_ALL:
-                raise UnfitKeyError("can be read by everyone; chmod o-r it")
+            if (fault := too_open(path.stat().st_mode, private=True)) is not None:
+                raise UnfitKeyError(fault)
             keys[path.name] = SigningKey(path.read_bytes())
         except OSError as error:
             raise UnfitKeyError(f"{path}: {error.strerror}") from None

@@ -132,14 +132,14 @@ def test_a_bad_line_is_told_with_its_place(path: Path, text: str, why: str) -> N
         assert str(caught.value).startswith(f"{path}:{3 if why == 'twice' else 2}: ")
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666])
-def test_a_file_that_everyone_can_read_is_not_used(path: Path, mode: int) -> None:
+@pytest.mark.parametrize(("mode", "cure"), [(0o644, "o-r"), (0o604, "o-r"), (0o666, "o-rw"), (0o602, "o-w")])
+def test_a_file_that_everyone_can_read_or_change_is_not_used(path: Path, mode: int, cure: str) -> None:
     add_key(path)
     path.chmod(mode)
 
-    with pytest.raises(KeyFileError, match="chmod o-r"):
+    with pytest.raises(KeyFileError, match=f"chmod {cure} it"):
         read_records(path)
-    with pytest.raises(ValidationError, match="chmod o-r"):
+    with pytest.raises(ValidationError, match=f"chmod {cure} it"):
         ApiKeySettings.model_validate({"file": str(path)})
 
 

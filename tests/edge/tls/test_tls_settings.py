@@ -175,3 +175,15 @@ def test_a_contract_may_ask_for_certificates_where_clients_are_known(good: Tree)
 
     assert faults_with(EdgeSettings.model_validate({"tls": good}), Catalog([call])) == []
     assert len(faults_with(EdgeSettings.model_validate({"tls": without}), Catalog([call]))) == 1
+
+
+@pytest.mark.parametrize(("name", "mode"), [("server.pem", 0o646), ("server.key", 0o602), ("ca.pem", 0o666)])
+def test_files_that_everyone_can_change_are_refused(tmp_path: Path, name: str, mode: int) -> None:
+    """Whoever writes into that of the authorities lets in whom it likes."""
+    authority = Authority()
+    cert, key = authority.issue("shop.example").write(tmp_path)
+    table = {"certificates": [{"cert": cert, "key": key}], "client_ca": authority.write(tmp_path)}
+    (tmp_path / name).chmod(mode)
+
+    with pytest.raises(ValidationError, match=r"can be changed by everyone; chmod o-w it"):
+        EdgeTlsSettings.model_validate(table)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from busgate.bus.file_rights import too_open
 from busgate.bus.tables import Table, Time
 from busgate.contracts.caller import CALLER_LIMIT
 from busgate.edge.principal import Grant, Name
@@ -22,7 +23,6 @@ from busgate.edge.verified import VerifiedCaller
 
 _MODE = 0o640
 """Of a new file: the group may be that of the edge."""
-_READABLE_BY_ALL = 0o004
 NEVER = float("inf")
 LIVE = 2
 """Secrets of one key that hold at a time: the new one, and the one before until its user has changed."""
@@ -80,8 +80,8 @@ def read_lines(path: Path) -> list[bytes]:
             lines = file.read().splitlines()
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from None
-    if mode & _READABLE_BY_ALL:
-        raise KeyFileError(f"{path}: can be read by everyone; chmod o-r it")
+    if (fault := too_open(mode, private=True)) is not None:
+        raise KeyFileError(f"{path}: {fault}")
     return lines
 
 

@@ -36,7 +36,7 @@ class ApiKeySettings(Table):
     """The table [edge.api_keys]: API keys (`busgate keys`). None are taken without a file.
 
     Args:
-        file: of the keys. It is read again when it changes. Not everyone may read it.
+        file: of the keys. It is read again when it changes. Not everyone may read or change it.
         header: that a key comes in.
     """
 

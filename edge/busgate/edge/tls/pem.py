@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cryptography import x509
 
+from busgate.bus.file_rights import too_open
+
 LONGEST = 60_000
 """Bytes of a file. OpenSSL reads it from a pipe, which takes 64 kB before anybody reads."""
 
-_READABLE_BY_ALL = 0o004
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -24,14 +25,14 @@ def read(path: Path, *, private: bool = False) -> bytes:
     """The bytes of a file.
 
     Raises:
-        CertificateFault: it cannot be read, is empty or too long; or it is private and everyone may read it.
+        CertificateFault: it cannot be read, is empty or too long; or everyone may change it, or read what is private.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise CertificateFault(f"{path} is not a file")
-        if private and status.st_mode & _READABLE_BY_ALL:
-            raise CertificateFault(f"{path} can be read by everyone; chmod o-r it")
+        if (fault := too_open(status.st_mode, private=private)) is not None:
+            raise CertificateFault(f"{path} {fault}")
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)
     except FileNotFoundError:
