@@ -9,7 +9,7 @@ import pytest
 from support.broker import Broker, free_ports
 from support.management import Vhost
 
-from busgate.bus import Address, Bus, BusError, CallContext, Delivery, RabbitBroker, Topology
+from busgate.bus import Address, Bus, BusError, CallContext, Delivery, Depth, RabbitBroker, Topology
 from busgate.bus.aio import connect, one_line
 from busgate.bus.settings import BusSettings
 
@@ -274,3 +274,12 @@ async def test_a_channel_on_a_connection_that_just_fell_is_one_line(address: Add
 
     with pytest.raises(BusError, match="the connection fell"), one_line(address):
         await below.channel()
+
+
+async def test_depths_of_queues_are_told_whether_or_not_they_are_there(vhost: Vhost, address: Address) -> None:
+    async with Topology(address) as topology:
+        await topology.make(["shop.a.v1", "shop.b.v1"])
+        depths = await topology.depths(["shop.none.v1", "shop.a.v1", "shop.nor.v1", "shop.b.v1"])
+
+    empty = Depth(ready=0, consumers=0)
+    assert depths == {"shop.none.v1": None, "shop.a.v1": empty, "shop.nor.v1": None, "shop.b.v1": empty}

@@ -131,6 +131,10 @@ class Vhost:
         connections: list[dict[str, Any]] = await self.management.get(path)
         return connections
 
+    async def consumers(self) -> list[dict[str, Any]]:
+        consumers: list[dict[str, Any]] = await self.management.get(f"consumers/{quoted(self.name)}")
+        return consumers
+
     async def close_connection(self, name: str) -> None:
         """Close the connection that called itself so, once it is there."""
         async with asyncio.timeout(20):
