@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import aio_pika
 import pytest
-from support.broker import Broker, free_ports
+from support.broker import Broker
 from support.management import Vhost
+from support.ports import free_port
 
 from busgate.bus import Address, Bus, BusError, CallContext, Delivery, Depth, RabbitBroker, Topology
 from busgate.bus.aio import connect, one_line
@@ -214,7 +215,7 @@ async def test_a_wrong_vhost_is_permanent(address: Address) -> None:
 
 
 async def test_a_port_where_nobody_listens_is_tried_again(address: Address) -> None:
-    error = await refusal(RabbitBroker([replace(address, port=free_ports(1)[0])]), wait=0.3)
+    error = await refusal(RabbitBroker([replace(address, port=free_port())]), wait=0.3)
 
     assert not error.permanent
     assert "Connection refused" in str(error)
@@ -230,7 +231,7 @@ async def test_a_host_that_does_not_exist_is_one_line(address: Address) -> None:
 
 
 async def test_the_second_address_is_used_when_the_first_is_dead(address: Address) -> None:
-    broker = RabbitBroker([replace(address, port=free_ports(1)[0]), address])
+    broker = RabbitBroker([replace(address, port=free_port()), address])
 
     async with Bus(broker, name="edge") as edge:
         assert edge.unready is None
