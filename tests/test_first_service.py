@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ import pytest
 from support.command import COMMAND
 from support.faults.processes import Process
 from support.management import Vhost
+from support.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,8 +34,7 @@ class Reader:
         self.installed: list[str] = []
         self.answers = 0
         self._servers: dict[str, Process] = {}
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
+        self.port = free_port()
 
     async def follow(self, document: str) -> None:
         for kind, text in BLOCK.findall(document):

@@ -133,8 +133,8 @@ class RabbitGround:
         self.broker = RabbitBroker(BusSettings(url=vhost.url).addresses())
 
     async def limit(self, topic: str, length: int) -> None:
+        """Of a queue that is made after it: one that is there has a policy only in its own time."""
         await self.vhost.set_policy("short", f"^{topic}$", **{"max-length": length, "overflow": "reject-publish"})
-        await asyncio.sleep(0.1)  # a policy reaches its queue in its own time
 
     async def delete_queue(self, name: str) -> None:
         await self.vhost.delete_queue(name)

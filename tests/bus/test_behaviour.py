@@ -268,8 +268,8 @@ async def test_a_queue_that_nobody_serves_is_refused_at_once_after_a_first_timeo
 
 async def test_a_full_queue_refuses_and_says_so(house: Any) -> None:
     gate = house.gate()
-    await house.worker(TOPIC, gate, prefetch=1)
     await house.ground.limit(TOPIC, 2)
+    await house.worker(TOPIC, gate, prefetch=1)
     edge = await house.bus()
     taken = [house.call(edge, TOPIC)]
     await house.eventually(lambda: gate.running)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.broker import free_ports
 from support.certificates import CLIENT, DAY, Authority, key_pem
-from support.private_node import HOST, PrivateNode
+from support.ports import HOST, free_port
+from support.private_node import PrivateNode
 from support.provider import find_private_node
 
 from busgate.bus import Bus, BusError, RabbitBroker, Topology
@@ -35,7 +35,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.authority, self.clients = Authority("brokers"), Authority("clients")
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self.authority.issue("localhost").write(folder, "broker")
         self.authority.write(folder, "ca")
         self.clients.write(folder, "clients")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import aio_pika
 import pytest
-from support.broker import Broker, free_ports
+from support.broker import Broker
 from support.management import Vhost
+from support.ports import free_port
 
-from busgate.bus import Address, Bus, BusError, CallContext, Delivery, RabbitBroker, Topology
+from busgate.bus import Address, Bus, BusError, CallContext, Delivery, Depth, RabbitBroker, Topology
 from busgate.bus.aio import connect, one_line
 from busgate.bus.settings import BusSettings
 
@@ -214,7 +215,7 @@ async def test_a_wrong_vhost_is_permanent(address: Address) -> None:
 
 
 async def test_a_port_where_nobody_listens_is_tried_again(address: Address) -> None:
-    error = await refusal(RabbitBroker([replace(address, port=free_ports(1)[0])]), wait=0.3)
+    error = await refusal(RabbitBroker([replace(address, port=free_port())]), wait=0.3)
 
     assert not error.permanent
     assert "Connection refused" in str(error)
@@ -230,7 +231,7 @@ async def test_a_host_that_does_not_exist_is_one_line(address: Address) -> None:
 
 
 async def test_the_second_address_is_used_when_the_first_is_dead(address: Address) -> None:
-    broker = RabbitBroker([replace(address, port=free_ports(1)[0]), address])
+    broker = RabbitBroker([replace(address, port=free_port()), address])
 
     async with Bus(broker, name="edge") as edge:
         assert edge.unready is None
@@ -274,3 +275,12 @@ async def test_a_channel_on_a_connection_that_just_fell_is_one_line(address: Add
 
     with pytest.raises(BusError, match="the connection fell"), one_line(address):
         await below.channel()
+
+
+async def test_depths_of_queues_are_told_whether_or_not_they_are_there(vhost: Vhost, address: Address) -> None:
+    async with Topology(address) as topology:
+        await topology.make(["shop.a.v1", "shop.b.v1"])
+        depths = await topology.depths(["shop.none.v1", "shop.a.v1", "shop.nor.v1", "shop.b.v1"])
+
+    empty = Depth(ready=0, consumers=0)
+    assert depths == {"shop.none.v1": None, "shop.a.v1": empty, "shop.nor.v1": None, "shop.b.v1": empty}

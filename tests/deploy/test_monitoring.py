@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped] # its stubs are a package of their own
-from support.broker import RabbitNode, free_ports
+from support.broker import RabbitNode
 from support.certificates import Authority
 from support.definitions import ROOT
 from support.faults.processes import Process
 from support.management import Vhost
+from support.ports import free_ports
 from support.promql import names_in
 from support.scrape import Scrape
 

@@ -1,7 +1,6 @@
 """The command as people run it: in a process of its own, in a folder of its own."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from support import ports
 from support.command import COMMAND, Run, Start
 from support.faults.processes import Process
 from support.house import House
@@ -115,20 +115,13 @@ def taken() -> Iterator[int]:
 @pytest.fixture
 def free_port() -> int:
     """A port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return ports.free_port()
 
 
 @pytest.fixture
 def free_ports() -> list[int]:
-    """Ports of the loopback interface that nobody listens on, two of them neighbours."""
-    for first in range(20_000, 30_000, 2):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
-            for port in (first, first + 1):
-                opened.enter_context(socket.create_server(("127.0.0.1", port)))
-            return [first, first + 1]
-    raise AssertionError("no two free ports beside each other")
+    """Two of them, neighbours."""
+    return ports.free_ports(2)
 
 
 @pytest.fixture

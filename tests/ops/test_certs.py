@@ -225,6 +225,7 @@ async def test_several_processes_renew_their_certificates_and_certs_says_how_tha
     code, document = shown(run)
     assert (code, document["certificates"][0]["state"]) == (0, "same")
     assert document["certificates"][0]["served"] == [new.fingerprint]
+    await edge.until("new certificates are served", number=2)
     assert edge.output.count("new certificates cannot be used; the old ones stay") == 2
     assert edge.output.count("new certificates are served") == 2
     assert [await edge.stop(), await worker.stop()] == [0, 0]

@@ -76,7 +76,31 @@ async def test_ps_says_what_stands_out(house: House, folder: Path) -> None:
 
     assert mixed.returncode == alone.returncode == 1
     assert "! hello.greet.v1 is served in 2 versions" in mixed.stdout
-    assert json.loads(alone.stdout)["stands_out"] == ["hello.greet.v1 has no worker here: its callers get 503"]
+    assert json.loads(alone.stdout)["stands_out"] == ["hello.greet.v1 has no worker: its callers get 503"]
+
+
+@pytest.mark.slow
+async def test_a_contract_whose_only_worker_drains_or_was_killed_stands_out(house: House, folder: Path) -> None:
+    hang(folder)
+    edge, worker = await house.edge(), await house.worker()
+    waiting = asyncio.create_task(house.call())
+    await house.one_that_runs()
+
+    worker.signal(signal.SIGTERM)
+    await worker.until("worker drains")
+    drains = await house.busgate("ps", "--json")
+    for process in (worker, edge):
+        process.signal(signal.SIGKILL)
+        await process.ended()
+    await asyncio.gather(waiting, return_exceptions=True)
+    all_gone = await house.busgate("ps", "--management", house.vhost.management.url)
+
+    assert drains.returncode == all_gone.returncode == 1
+    assert json.loads(drains.stdout)["stands_out"] == [
+        "hello.greet.v1 has no worker that takes calls: its callers get 503"
+    ]
+    assert all_gone.stdout.startswith("no edge and no worker answered on the control bus of amqp://test@")
+    assert all_gone.stdout.endswith("\n\n! hello.greet.v1 has no worker: its callers get 503\n")
 
 
 @pytest.mark.slow
@@ -102,13 +126,34 @@ async def test_queues_shows_depth_and_consumers_with_and_without_the_management_
     without = await house.busgate("queues", "--json", "--management", "http://127.0.0.1:9")
 
     (one,), (other,) = (json.loads(done.stdout)["queues"] for done in (with_api, without))
-    assert (one["topic"], one["ready"], one["running"]) == ("hello.greet.v1", 0, 0)
+    assert (one["topic"], one["ready"], one["running"], one["consumers"]) == ("hello.greet.v1", 0, 0, 1)
     assert (other["topic"], other["ready"], other["running"], other["consumers"]) == ("hello.greet.v1", 0, None, 1)
     assert json.loads(with_api.stdout)["note"] is None
     assert (
         "no rates and ages, and a consumer that hangs cannot be named: http://127.0.0.1:9"
         in json.loads(without.stdout)["note"]
     )
+
+
+@pytest.mark.slow
+async def test_queues_tells_of_contracts_whose_queue_is_not_there_or_not_known(house: House, folder: Path) -> None:
+    (folder / "other.toml").write_text('[edge]\ncontracts = ["hello.contracts"]\n')
+    makes_the_bus = await house.worker()
+    await makes_the_bus.stop()
+    await house.vhost.delete_queue("hello.greet.v1")
+    places = (house.vhost.management.url, "http://127.0.0.1:9")
+
+    nothing = [await house.busgate("queues", "--management", url) for url in places]
+    of_catalog = [await house.busgate("queues", "--management", url, "--config", "other.toml") for url in places]
+    await house.edge()
+    of_edge = [await house.busgate("queues", "--management", url) for url in places]
+
+    assert [done.returncode for done in nothing] == [0, 0]
+    assert nothing[0].stdout.startswith("no queues of calls on amqp://")
+    assert nothing[1].stdout.startswith("nobody answers and names a contract, so no queue is known on amqp://")
+    for done in (*of_catalog, *of_edge):
+        assert done.returncode == 1
+        assert "! hello.greet.v1: nobody takes its calls, callers get 503; start a worker" in done.stdout
 
 
 @pytest.mark.slow
@@ -230,7 +275,7 @@ async def test_a_worker_that_hangs_is_named_at_once_where_the_management_api_can
     await house.edge()
     worker = await house.worker(**LONG_HELD)
     url = house.vhost.management.url
-    await house.until_taken()
+    await house.until_named()
     worker.signal(signal.SIGSTOP)
 
     ps = await house.busgate("ps", "--management", url)

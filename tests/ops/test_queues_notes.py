@@ -7,7 +7,7 @@ from busgate.ops.holders import Holder
 
 
 def row(topic: str = "shop.a.v1", *, oldest: float | None = None, running: int = 1, stays: bool = False) -> Row:
-    return Row(topic, 0, running, 1, None, None, oldest, answering=1, timeout=2.0, stays=stays)
+    return Row(topic, running=running, consumers=1, oldest=oldest, answering=1, timeout=2.0, stays=stays)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Brokers: the address of one, and the interface of a node that the suite owns and may break."""
 
 import asyncio
-import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -21,18 +20,6 @@ _numbers = count(1)
 
 class BrokerError(Exception):
     """A broker that the tests need cannot be had; the text is one line for the person who runs them."""
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports of the loopback interface that nothing listens on, all different."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @dataclass(frozen=True, slots=True)

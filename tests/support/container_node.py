@@ -14,8 +14,9 @@ from docker.errors import APIError, DockerException, ImageNotFound  # type: igno
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode, free_ports
+from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode
 from support.management import Management
+from support.ports import free_ports
 from support.reaper import Reaper
 
 DEFAULT_IMAGE = "rabbitmq:4-management"

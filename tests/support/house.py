@@ -11,6 +11,8 @@ from .command import Run, Start
 from .faults.processes import Process
 from .management import Vhost
 
+TOPIC = "hello.greet.v1"
+
 
 class House:
     """An edge and workers on one vhost, and somebody who calls them."""
@@ -40,14 +42,16 @@ class House:
         document: dict[str, Any] = json.loads((await self.busgate("ps", "--json")).stdout)
         return document
 
-    async def until_taken(self) -> None:
-        """Until the management API, which is up to five seconds late, knows of who takes calls."""
+    async def until_named(self) -> None:
+        """Until the management API, which is up to five seconds late, can name who takes calls."""
         async with asyncio.timeout(30):
-            while True:
-                done = await self.busgate("queues", "--json", "--management", self.vhost.management.url)
-                rows = json.loads(done.stdout)["queues"]
-                if rows and all(row["consumers"] for row in rows):
-                    return
+            while not await self._is_named():
+                await asyncio.sleep(0.1)
+
+    async def _is_named(self) -> bool:
+        consumers, connections = await self.vhost.consumers(), await self.vhost.connections()
+        taking = {each["channel_details"]["connection_name"] for each in consumers if each["queue"]["name"] == TOPIC}
+        return bool(taking) and taking <= {each.get("name") for each in connections}
 
     async def one_that_runs(self) -> str:
         """The id of a worker that has a call in hand."""

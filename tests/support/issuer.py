@@ -11,6 +11,8 @@ from typing import Any, Self
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from support.ports import free_port
+
 AUDIENCE = "shop"
 Serve = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -81,7 +83,7 @@ class Server:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._port = 0
+        self._port = free_port()
 
     @property
     def origin(self) -> str:
@@ -90,7 +92,6 @@ class Server:
     async def come_back(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._on_connection, "127.0.0.1", self._port, ssl=self._tls)
-        self._port = self._server.sockets[0].getsockname()[1]
 
     async def go_away(self) -> None:
         """Listen no more, and cut what is open."""

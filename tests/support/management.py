@@ -131,6 +131,16 @@ class Vhost:
         connections: list[dict[str, Any]] = await self.management.get(path)
         return connections
 
+    async def until_nobody(self) -> None:
+        """Until nobody is connected, which the API tells a moment after the last goodbye."""
+        async with asyncio.timeout(20):
+            while await self.connections():
+                await asyncio.sleep(0.05)
+
+    async def consumers(self) -> list[dict[str, Any]]:
+        consumers: list[dict[str, Any]] = await self.management.get(f"consumers/{quoted(self.name)}")
+        return consumers
+
     async def close_connection(self, name: str) -> None:
         """Close the connection that called itself so, once it is there."""
         async with asyncio.timeout(20):

@@ -9,11 +9,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode, free_ports
+from support.broker import MAX_MESSAGE_SIZE, Broker, BrokerError, RabbitNode
 from support.management import Management
+from support.ports import HOST, free_ports
 from support.reaper import Reaper
 
-HOST = "127.0.0.1"
 # Packages put the server where a plain user's PATH does not look.
 SBIN = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/rabbitmq/sbin"]
 

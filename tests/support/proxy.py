@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-HOST = "127.0.0.1"
+from support.ports import HOST, free_port
+
 CHUNK = 65536
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -39,7 +40,7 @@ class FaultProxy:
     def __init__(self, host: str, port: int) -> None:
         self.up = Flow()
         self.down = Flow()
-        self.port = 0
+        self.port = free_port()
         self._upstream = (host, port)
         self._server: asyncio.Server | None = None
         self._links: dict[asyncio.Task[None], _Link] = {}
@@ -67,7 +68,6 @@ class FaultProxy:
     async def listen(self) -> None:
         """Accept connections, again on the same port after `refuse`."""
         self._server = await asyncio.start_server(self._accept, HOST, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
         """Refuse new connections; those that are open stay so."""

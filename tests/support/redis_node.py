@@ -13,8 +13,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from support.broker import free_ports
 from support.container_node import REMOVE, have_image
+from support.ports import free_port
 from support.provider import can_install, install
 from support.reaper import Reaper
 
@@ -115,7 +115,7 @@ class PrivateRedis(RedisNode):
     def __init__(self, command: str) -> None:
         self._command = command
         self._home = Path(tempfile.mkdtemp(prefix="busgate-redis-"))
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self.password = secrets.token_hex(8)
         lines = ["bind 127.0.0.1", f"port {self.port}", f"requirepass {self.password}", 'save ""', "appendonly no"]
         config = self._home / "redis.conf"
@@ -163,7 +163,7 @@ class ContainerRedis(RedisNode):
         from testcontainers.core.container import DockerContainer
 
         testcontainers_config.ryuk_disabled = True  # our own reaper does its work without a second image
-        self.port = free_ports(1)[0]
+        self.port = free_port()
         self.password = secrets.token_hex(8)
         command = f"--requirepass {self.password} --save '' --appendonly no"
         self._container = DockerContainer(image).with_bind_ports(6379, self.port).with_command(command)

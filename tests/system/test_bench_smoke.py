@@ -7,14 +7,14 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from support.broker import free_ports
 from support.management import Vhost
+from support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 async def test_bench_serve_prints_a_token_that_works_and_ends_cleanly(vhost: Vhost) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     command = ["-m", "bench.serve", "--bus", vhost.url, "--port", str(port)]
     process = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.broker import free_ports
 from support.definitions import ROOT
 from support.faults.processes import Process
 from support.management import Vhost
+from support.ports import free_ports
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from support.broker import free_ports
 from support.faults.callers import ISSUER, SECRET, token
 from support.faults.processes import Process
 from support.management import Vhost
+from support.ports import free_ports
 
 from busgate.bus import Bus, CallContext, Ids, RabbitBroker
 from busgate.bus.settings import BusSettings

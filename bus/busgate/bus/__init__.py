@@ -16,7 +16,7 @@ from .rabbit import RabbitBroker
 from .requester import Endpoint, Reply, WaitingCall
 from .roll_call import RollCall, roll_call
 from .tap import Tap
-from .topology import ExchangeKind, Part, Topology
+from .topology import Depth, ExchangeKind, Part, Topology
 from .wire import CallContext, Ids, Message
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Client",
     "Counters",
     "Delivery",
+    "Depth",
     "Endpoint",
     "ExchangeKind",
     "Ids",

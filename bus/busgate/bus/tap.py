@@ -216,7 +216,7 @@ class Tap:
         present = self.roll.present
         topics = sorted({contract.topic for presence in present for contract in presence.contracts})
         wanted = [topic for topic in topics if fnmatchcase(topic, self._pattern)]
-        exist = {topic for topic in wanted if await topology.depth(topic) is not None}
+        exist = {topic for topic, depth in (await topology.depths(wanted)).items() if depth is not None}
         lease = TapLease(topics=sorted(exist), seconds=LEASE)
         if not await self.roll.tell(tap_key(self.name), lease.model_dump_json().encode()):
             raise BusError("the control connection of the tap fell")

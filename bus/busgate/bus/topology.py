@@ -5,8 +5,9 @@ configure can run on a topology that `busgate topology --apply` made. docs/wire.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -80,15 +81,23 @@ class Topology:
             exchanges = [await self._compare_exchange(name, kind) for name, kind in self._exchanges.items()]
             return exchanges + [await self._compare_queue(topic) for topic in topics]
 
-    async def depth(self, queue: str) -> "Depth | None":
+    async def depth(self, queue: str) -> Depth | None:
         """How many messages wait in a queue, and for how many consumers; None where there is no such queue."""
+        return (await self.depths([queue]))[queue]
+
+    async def depths(self, queues: Iterable[str]) -> dict[str, Depth | None]:
+        """The depth of each, by one channel; the broker closes it at a queue that is not there, then by another."""
+        found: dict[str, Depth | None] = {}
+        left = deque(queues)
         with one_line(self._address):
-            async with self._channel() as channel:
-                try:
-                    found = (await channel.declare_queue(queue, passive=True)).declaration_result
-                except ChannelNotFoundEntity:
-                    return None
-                return Depth(found.message_count or 0, found.consumer_count or 0)
+            while left:
+                async with self._channel() as channel:
+                    with suppress(ChannelNotFoundEntity):
+                        while left:
+                            found[queue := left.popleft()] = None
+                            told = (await channel.declare_queue(queue, passive=True)).declaration_result
+                            found[queue] = Depth(told.message_count or 0, told.consumer_count or 0)
+        return found
 
     async def delete(self, queues: Iterable[str]) -> None:
         """Delete queues with all that waits in them; one that is not there is no error.

@@ -1,20 +1,21 @@
-"""Who answers on the control bus, who should and does not, and who holds queues that nobody answers for."""
+"""Who answers on the control bus, who should and does not, and which contracts nobody answers for."""
 
-from collections import Counter
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from busgate.bus import BusError, Presence, RollCall, SilentProcess, Topology
+from busgate.bus import Presence, RollCall, SilentProcess
+from busgate.bus.roll_call import WAIT
 from busgate.bus.settings import BusSettings
+from busgate.contracts.call import is_topic
 
+from .depths import depths_now
 from .holders import Holder, holders, unanswered
 from .loading import control_address
-from .management import NoManagementError
+from .management import NoManagementError, queues
 
-MOST_LOOKED_AT = 50
-"""Queues of topics without a worker that are looked at one by one."""
 BLOCKED = (
     "the broker takes no messages (a memory or disk alarm), so nobody can answer on the control bus, well or not: "
     "see `rabbitmq-diagnostics alarms`, free memory or disk, and look again"
@@ -33,42 +34,46 @@ class Survey:
     Args:
         present: who answers.
         silent: who was there and answers no more; of those whom only the broker knows, `seconds` is 0.
-        held: of topics that none of the present serves, how many consumers the broker sees; a topic is left out where
-            it was not to be had.
+        lonely: topics of edges, or with a queue, that none of the present takes calls of: how many consumers the
+            broker sees; None is not known.
         ignored: messages on the control bus that made no sense.
         gathers: whether the broker was away until a moment ago, and the silent may still come back to it.
         blocked: whether the broker takes no messages now; who is silent then says nothing, so nobody is named.
+        mute: whether nobody answers of all who take calls, as the broker sees it.
     """
 
     present: Sequence[Presence] = ()
     silent: Sequence[SilentProcess] = ()
-    held: dict[str, int] = field(default_factory=dict)
+    lonely: dict[str, int | None] = field(default_factory=dict)
     ignored: int = 0
     gathers: bool = False
     blocked: bool = False
+    mute: bool = False
 
     @property
-    def mute(self) -> bool:
-        """Whether nobody answers of all whom the broker knows or somebody remembers."""
-        return not self.present and bool(self.silent)
+    def nobody(self) -> bool:
+        """Whether nobody answers, nobody is missed, and nothing explains it."""
+        return not self.present and not self.silent and not self.blocked
 
 
 async def survey(roll: RollCall, settings: BusSettings) -> Survey:
-    """Look around. What the broker tells is left out where it does not."""
+    """Look around, once all had a moment to answer. What the broker tells is left out where it does not."""
+    held, topics = await _told(settings)
+    await asyncio.sleep(WAIT)  # after it: whoever just began to take calls is on the control bus by then
     if await roll.is_blocked():
         return Survey(roll.present, ignored=roll.ignored, blocked=True)
-    missing = roll.silent
-    names = {each.id for each in missing}
+    silent = roll.silent
+    names = {each.id for each in silent}
     present = [each for each in roll.present if each.id not in names]
-    found = await _holders(settings)
-    missing += missed(found or [], present, known=names)
-    lonely = _lonely(present)
-    if found is None:
-        held = await _looked_up(lonely, settings)
-    else:
-        counts = Counter(each.queue for each in found)
-        held = {topic: counts[topic] for topic in lonely}
-    return Survey(present, missing, held, roll.ignored, roll.gathers)
+    held = [each for each in held if not roll.is_gone(each.process)]
+    return Survey(
+        present=present,
+        silent=silent + missed(held, present, known=names),
+        lonely=await _lonely(present, topics, settings),
+        ignored=roll.ignored,
+        gathers=roll.gathers,
+        mute=not present and any(each.process for each in held),
+    )
 
 
 def missed(found: Iterable[Holder], present: Sequence[Presence], *, known: set[str]) -> list[SilentProcess]:
@@ -84,29 +89,37 @@ def missed(found: Iterable[Holder], present: Sequence[Presence], *, known: set[s
     return silent
 
 
-async def _holders(settings: BusSettings) -> list[Holder] | None:
-    url = settings.management_url()
+async def _told(settings: BusSettings) -> tuple[list[Holder], list[str]]:
+    """Who holds queues, and of which topics there are any, as the management API says: nothing where it does not."""
+    url, address = settings.management_url(), control_address(settings)
     if url is None:
-        return None
+        return [], []
     try:
-        return await holders(url, control_address(settings))
+        held, there = await asyncio.gather(holders(url, address), queues(url, address))
     except NoManagementError:
-        return None
+        return [], []
+    return held, [name for each in there if is_topic(name := str(each.get("name")))]
 
 
-def _lonely(present: Sequence[Presence]) -> list[str]:
-    """Topics that edges serve and no worker does."""
-    served = {(each.kind, one.topic) for each in present for one in each.contracts}
-    return sorted(topic for kind, topic in served if kind == "edge" and ("worker", topic) not in served)
+async def _lonely(present: Sequence[Presence], topics: Iterable[str], settings: BusSettings) -> dict[str, int | None]:
+    """Of what edges call, and of these, what nobody takes calls of: how many consumers there are all the same.
+
+    A worker that drains, or one that has more contracts than it names, may take them: it counts where there is none.
+    """
+    workers = [each for each in present if each.kind == "worker"]
+    called = _topics(each for each in present if each.kind == "edge")
+    taken = _topics(each for each in workers if each.state == "serving")
+    sure = set[str]() if any(each.more_contracts for each in workers) else called - _topics(workers)
+    asked = sorted({*called, *topics} - taken)
+    now = await depths_now(asked, settings)
+    lonely = {}
+    for topic in asked:
+        depth = now.get(topic)
+        consumers = depth.consumers if depth is not None else 0 if topic in now else None
+        if consumers == 0 or topic in sure:
+            lonely[topic] = consumers
+    return lonely
 
 
-async def _looked_up(topics: Sequence[str], settings: BusSettings) -> dict[str, int]:
-    held = {}
-    try:
-        async with Topology(control_address(settings), kind=settings.exchange_kind) as topology:
-            for topic in topics[:MOST_LOOKED_AT]:
-                depth = await topology.depth(topic)
-                held[topic] = depth.consumers if depth is not None else 0
-    except BusError:  # this user may not look
-        pass
-    return held
+def _topics(processes: Iterable[Presence]) -> set[str]:
+    return {contract.topic for each in processes for contract in each.contracts}

@@ -9,8 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from busgate.bus import Presence, SilentProcess, roll_call
-from busgate.bus.roll_call import WAIT
+from busgate.bus import Address, Presence, SilentProcess, roll_call
 from busgate.ops.loading import control_address, read_settings
 from busgate.ops.screen import DIM, GREEN, RED, YELLOW, paint, show, span, table, wrapped
 from busgate.ops.settings import BusProcess
@@ -34,24 +33,20 @@ def run(options: argparse.Namespace) -> int:
 
 async def _run(settings: BusProcess, options: argparse.Namespace) -> int:
     address = control_address(settings.bus)
-    async with roll_call(lambda: address, name="ps", wait=WAIT) as roll:
+    async with roll_call(lambda: address, name="ps", wait=0) as roll:
         first = True
 
         async def draw() -> tuple[list[str], int]:
             nonlocal first
             if not first:
                 await roll.ask_again()
-                await asyncio.sleep(WAIT)
             first = False
             look = await survey(roll, settings.bus)
             notes = stands_out(look)
-            nobody = not look.present and not look.silent and not look.blocked
-            code = STANDS_OUT if notes or nobody else 0
+            code = STANDS_OUT if notes or look.nobody else 0
             if options.json:
                 return [_json(look, notes)], code
-            if nobody:
-                return [f"no edge and no worker answered on the control bus of {address}"], code
-            return _render(look, notes), code
+            return _render(look, notes, address), code
 
         return await show(draw, watch=options.watch)
 
@@ -66,8 +61,10 @@ def _json(look: Survey, notes: list[str]) -> str:
     return json.dumps(document, indent=2)
 
 
-def _render(look: Survey, notes: list[str]) -> list[str]:
+def _render(look: Survey, notes: list[str], address: Address) -> list[str]:
     text = [*_processes(look), "", *_contracts(look.present)] if look.present or look.silent else []
+    if look.nobody:
+        text = [f"no edge and no worker answered on the control bus of {address}"]
     if notes:
         text += [""] if text else []
         text += [paint(line, RED) for note in notes for line in wrapped(f"! {note}")]
@@ -151,13 +148,11 @@ def stands_out(look: Survey) -> list[str]:
         notes = [_hangs(each) for each in look.silent]
     notes += [f"{each.id} is {each.state}: {'; '.join(each.reasons)}" for each in present if each.reasons]
     notes += [_stuck(each) for each in present if each.stuck]
-    all_named = not any(each.more_contracts for each in present if each.kind == "worker")
     for topic, hashes in _versions(present).items():
         if len(hashes) > 1:
             who = "; ".join(f"{one} at {', '.join(sorted(names))}" for one, names in sorted(hashes.items()))
             notes.append(f"{topic} is served in {len(hashes)} versions: {who}")
-        if all_named and _count(present, topic, "edge") and not _count(present, topic, "worker"):
-            notes.append(_lonely(topic, look.held.get(topic)))
+    notes += [_lonely(topic, held, _count(present, topic, "worker")) for topic, held in look.lonely.items()]
     return notes
 
 
@@ -182,10 +177,14 @@ def _stuck(each: Presence) -> str:
     )
 
 
-def _lonely(topic: str, held: int | None) -> str:
-    """What it means to callers that nobody answers for a topic, with so many consumers on the broker's side."""
+def _lonely(topic: str, held: int | None, workers: int) -> str:
+    """What it means to callers that nobody takes calls of a topic, with so many consumers on the broker's side.
+
+    Its `workers` are those that are there and do not take calls: they drain, or are not ready.
+    """
     if held == 0:
-        return f"{topic} has no worker here: its callers get 503"
+        which = " that takes calls" if workers else ""
+        return f"{topic} has no worker{which}: its callers get 503"
     consumers = "a consumer" if held == 1 else f"{held} consumers"
     holding = "" if held is None else f", though its queue has {consumers}: hung, or not of busgate"
     return (

@@ -5,12 +5,13 @@ import asyncio
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from busgate.bus import Address, BusError, Presence, Topology, roll_call
+from busgate.bus import Address, BusError, Depth, Presence, Topology, roll_call
 from busgate.contracts.call import is_topic
 from busgate.ops.catalog_settings import CatalogProcess
+from busgate.ops.depths import depths_now
 from busgate.ops.heads import Heads
 from busgate.ops.holders import Holder, holders, unanswered
 from busgate.ops.loading import control_address, read_catalog, read_settings
@@ -32,14 +33,14 @@ class Row:
     """One queue. None where that was not to be had."""
 
     topic: str
-    ready: int
-    running: int | None
-    consumers: int
-    arrive: float | None
+    ready: int = 0
+    running: int | None = None
+    consumers: int = 0
+    arrive: float | None = None
     """Calls a second that come in."""
-    done: float | None
+    done: float | None = None
     """Calls a second that are settled."""
-    oldest: float | None
+    oldest: float | None = None
     """Seconds since the oldest was sent, of those that wait or run."""
     answering: int | None = None
     """Processes that say on the control bus that they serve it."""
@@ -58,12 +59,14 @@ class Look:
         hung: who holds queues and does not answer.
         note: what could not be had, and why.
         bus: what is wrong with the control bus itself, so that nobody can be blamed for his silence.
+        listed: whether the broker listed its queues, or only those were asked for that somebody named.
     """
 
     rows: Sequence[Row]
     hung: Sequence[Holder] = ()
     note: str | None = None
     bus: str | None = None
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,11 @@ class Heard:
     present: Sequence[Presence] | None
     why: str = ""
     blocked: bool = False
+    is_gone: Callable[[str], bool] = lambda _: False
+
+    @property
+    def topics(self) -> set[str]:
+        return {contract.topic for each in self.present or () for contract in each.contracts}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -103,23 +111,34 @@ async def _look(settings: CatalogProcess, address: Address, timeouts: Mapping[st
     why = "bus.management does not say where RabbitMQ's management API is"
     if url is not None:
         try:
-            return await _by_api(url, address, timeouts, heads=heads)
+            return await _by_api(url, settings, address, timeouts, heads=heads)
         except NoManagementError as error:
             why = str(error)
     heard = await _heard(address, needed=not timeouts)
-    topics = {*timeouts, *(contract.topic for each in heard.present or () for contract in each.contracts)}
-    rows = await _by_amqp(sorted(topics), settings, address)
+    async with Topology(address) as topology:
+        depths = await topology.depths(sorted({*timeouts, *heard.topics}))
+    rows = [_from_amqp(Row(topic), depth) for topic, depth in depths.items()]
     note = f"no rates and ages, and a consumer that hangs cannot be named: {why}"
-    return _looked(rows, heard, timeouts, note=note)
+    return replace(_looked(rows, heard, timeouts, note=note), listed=False)
 
 
-async def _by_api(url: str, address: Address, timeouts: Mapping[str, float], *, heads: Heads) -> Look:
+async def _by_api(
+    url: str, settings: CatalogProcess, address: Address, timeouts: Mapping[str, float], *, heads: Heads
+) -> Look:
     found, holding = await asyncio.gather(queues(url, address), holders(url, address))
-    consumers = Counter(each.queue for each in holding)  # what it says of queues is up to five seconds old
+    consumers = Counter(each.queue for each in holding)
     ours = [queue for queue in found if is_topic(str(queue.get("name")).partition("@")[0])]
     now = time.monotonic()
-    rows = [replace(_from_api(each, consumers), stays=heads.stays(str(each["name"]), head(each), now)) for each in ours]
-    return _looked(rows, await _heard(address), timeouts, holding=holding)
+    rows = {
+        (name := str(each["name"])): replace(_from_api(each, consumers), stays=heads.stays(name, head(each), now))
+        for each in ours
+    }
+    heard = await _heard(address)
+    unheard_of = {*timeouts, *heard.topics} - rows.keys()
+    rows |= {topic: Row(topic) for topic in unheard_of}
+    lonely = [topic for topic, row in rows.items() if not row.consumers]
+    rows |= {topic: _from_amqp(rows[topic], depth) for topic, depth in (await depths_now(lonely, settings.bus)).items()}
+    return _looked(list(rows.values()), heard, timeouts, holding=holding)
 
 
 def _looked(
@@ -135,6 +154,7 @@ def _looked(
     if heard.why:
         notes.append(f"ANSWER is not known: {heard.why}")
     bus = BLOCKED if heard.blocked else None
+    holding = [each for each in holding if not heard.is_gone(each.process)]
     if heard.present == [] and any(each.process for each in holding):
         bus = MUTE
     answering = {one.id for one in heard.present or ()}
@@ -147,7 +167,7 @@ async def _heard(address: Address, *, needed: bool = False) -> Heard:
     """Who answers. Raises BusError where the control bus cannot be used, and it is needed."""
     try:
         async with roll_call(lambda: address, name="queues") as roll:
-            return Heard(None, blocked=True) if await roll.is_blocked() else Heard(roll.present)
+            return Heard(None, blocked=True) if await roll.is_blocked() else Heard(roll.present, is_gone=roll.is_gone)
     except BusError as error:
         if needed:
             raise
@@ -179,14 +199,9 @@ def _from_api(queue: dict[str, object], consumers: Mapping[str, int]) -> Row:
     )
 
 
-async def _by_amqp(topics: Sequence[str], settings: CatalogProcess, address: Address) -> list[Row]:
-    rows = []
-    async with Topology(address, kind=settings.bus.exchange_kind) as topology:
-        for topic in topics:
-            depth = await topology.depth(topic)
-            if depth is not None:
-                rows.append(Row(topic, depth.ready, None, depth.consumers, None, None, None))
-    return rows
+def _from_amqp(row: Row, depth: Depth | None) -> Row:
+    """A queue with what AMQP tells of it; no queue has nothing in it, and nobody takes from it."""
+    return replace(row, ready=depth.ready, consumers=depth.consumers) if depth is not None else Row(row.topic)
 
 
 def stands_out(look: Look) -> list[str]:
@@ -246,7 +261,8 @@ def _render(look: Look, notes: Sequence[str], address: Address) -> list[str]:
     note = [paint(line, DIM) for line in wrapped(look.note)] if look.note else []
     said = [paint(line, RED) for each in notes for line in wrapped(f"! {each}")]
     if not look.rows:
-        return [*(said or [f"no queues of calls on {address}"]), *note]
+        none = "no queues of calls" if look.listed else "nobody answers and names a contract, so no queue is known"
+        return [*(said or [f"{none} on {address}"]), *note]
     rows = sorted(look.rows, key=lambda row: row.topic)
     head = ["TOPIC", "WAITING", "RUNNING", "CONSUMERS", "ANSWER", "IN/S", "DONE/S", "OLDEST"]
     cells = [
