@@ -94,7 +94,7 @@ async def new_leases(store):
     async def new():
         leases = Leases(store)
         made.append(leases)
-        await leases._renew()
+        await leases.renew()
         return leases
 
     yield new
@@ -106,7 +106,7 @@ async def test_a_process_that_does_not_say_that_it_lives_loses_its_places(store,
     dead, alive = await new_leases(), await new_leases()
     assert [await take(dead, store), await take(dead, store)] == [True, True]
     clock.forward(LEASE - 1)
-    await alive._renew()
+    await alive.renew()
     before = await take(alive, store)
     clock.forward(1)
 
@@ -117,9 +117,9 @@ async def test_a_process_that_was_held_up_tells_its_places_anew(store, clock, ne
     late, other = await new_leases(), await new_leases()
     assert await take(late, store)
     clock.forward(LEASE)
-    await other._renew()
+    await other.renew()
     assert [await take(other, store), await take(other, store)] == [True, True]
-    await late._renew()
+    await late.renew()
     other.give_back("place:one:a")
 
     assert not await take(other, store)
@@ -133,7 +133,7 @@ async def test_a_place_that_was_taken_while_the_holder_changed_is_counted_once(s
     asked = leases.more("place:one:a", 2)
     told = store.do([asked])
     leases.doubt()
-    await leases._renew()
+    await leases.renew()
     assert await told == [True]
     leases.taken(asked)
 
@@ -155,17 +155,17 @@ async def test_what_the_store_may_have_done_is_told_anew(faulty_redis, clock):
     store = RedisStore(RedisUrl.parse(faulty_redis.url, prefix="doubt:"), clock=clock)
     await store.start()
     leases = Leases(store)
-    await leases._renew()
+    await leases.renew()
     assert await take(leases, store)
     faulty_redis.kill()
     with pytest.raises(StoreUnavailable):
-        await leases._renew()
+        await leases.renew()
     leases.doubt()
     await faulty_redis.start()
     async with asyncio.timeout(15):
         while store.unready:
             await asyncio.sleep(0.01)
-    await leases._renew()
+    await leases.renew()
 
     assert [await take(leases, store), await take(leases, store)] == [True, False]
     await store.close()

@@ -24,6 +24,8 @@ LEASE = 15.0
 """Seconds for which a process is alive since it said so last."""
 RENEW = 5.0
 """Seconds from one time that it says so to the next."""
+AGAIN = 0.5
+"""Seconds to the next try while the store cannot be told."""
 NO_LIMIT = 1_000_000_000
 """More places than any limit has."""
 LONGEST = 24 * 3600 * MICROSECONDS
@@ -41,7 +43,8 @@ class Leases:
         self._store = store
         self._holder = _new_holder()
         self._held: dict[str, int] = {}
-        self._doubt = True
+        self._doubt = asyncio.Event()
+        self._doubt.set()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -92,7 +95,7 @@ class Leases:
 
     def doubt(self) -> None:
         """The store may know something else than is so."""
-        self._doubt = True
+        self._doubt.set()
 
     def _look(self, told: "asyncio.Future[Any]") -> None:
         if told.cancelled() or told.exception() is not None:
@@ -101,28 +104,37 @@ class Leases:
     async def _run(self) -> None:
         while True:
             try:
-                await self._renew()
+                await self.renew()
             except StoreUnavailable:
-                self.doubt()
+                await asyncio.sleep(AGAIN)
             except Exception:  # a bug must cost one renewal, not all later ones
                 log.exception("the places of this process could not be renewed")
-                self.doubt()
-            await asyncio.sleep(RENEW)
+                await asyncio.sleep(RENEW)
+            else:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RENEW):
+                        await self._doubt.wait()
 
-    async def _renew(self) -> None:
+    async def renew(self) -> None:
         """Say that this process is alive; where that was not known, or in doubt, begin anew.
 
         Raises:
             StoreUnavailable: it could not be said.
         """
-        if not self._doubt:
-            known, _ = await self._store.do([Get(ALIVE + self._holder), self._alive()])
-            if known is not None and not self._doubt:
-                return
-        await self._begin_anew()
+        try:
+            if not self._doubt.is_set():
+                known, _ = await self._store.do([Get(ALIVE + self._holder), self._alive()])
+                if known is None:
+                    self.doubt()
+            if self._doubt.is_set():
+                await self._begin_anew()
+        except BaseException:
+            self.doubt()
+            raise
 
     async def _begin_anew(self) -> None:
-        old, self._holder, self._doubt = self._holder, _new_holder(), False
+        self._doubt.clear()
+        old, self._holder = self._holder, _new_holder()
         held = [Hold(key, self._holder, count, NO_LIMIT, LONGEST) for key, count in self._held.items()]
         # One question: no request takes or gives back a place in between.
         await self._store.do([Put(ALIVE + old, b"", 0), self._alive(), *held])
