@@ -1,6 +1,7 @@
 """A Redis (or Valkey) of the suite's own, that tests may stop, kill and restart: the machine's, else a container's."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -96,6 +97,23 @@ class RedisNode(ABC):
             text = (await reader.read()).decode()
         writer.close()
         return int(text.partition("cmdstat_evalsha:calls=")[2].partition(",")[0])
+
+    @contextlib.asynccontextmanager
+    async def heard(self) -> AsyncIterator[list[str]]:
+        """The commands that clients send it meanwhile, as MONITOR tells them; they are there when the block ends."""
+        lines: list[str] = []
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        writer.write(f"AUTH {self.password}\r\nMONITOR\r\n".encode())
+        async with asyncio.timeout(5):
+            assert [await reader.readline() for _ in range(2)] == 2 * [b"+OK\r\n"]
+        yield lines
+        last = secrets.token_hex(8)
+        await self.ask(f"PING {last}")
+        async with asyncio.timeout(5):
+            while last not in (line := (await reader.readline()).decode()):
+                if " lua] " not in line and '"AUTH"' not in line:  # what a script does is no command of a client
+                    lines.append(line.strip())
+        writer.close()
 
     async def heal(self) -> None:
         """Undo what a test did to it."""

@@ -1,4 +1,4 @@
-"""Four processes of an edge hold one limit (I11)."""
+"""Several processes of an edge hold one limit (I11), also when one of them is killed."""
 
 import asyncio
 import json
@@ -11,8 +11,11 @@ import pytest
 from support.faults.callers import NAMES
 from support.faults.contracts import read
 from support.faults.figures import observe
-from support.faults.world import World
+from support.faults.history import CLOSED
+from support.faults.world import World, until
 from support.redis_node import RedisNode
+
+from busgate.edge.stores.leases import LEASE
 
 PROCESSES, CONNECTIONS = 4, 64
 COUNT = 60
@@ -69,3 +72,31 @@ async def test_processes_let_a_steady_flow_through_as_one_limit_says(
 
     assert let_through <= 20 + took / (2 / 81) + 1
     assert let_through >= 0.8 * 4 / (2 / 81)
+
+
+@pytest.mark.slow
+async def test_the_places_of_a_killed_process_come_back(
+    world: World, store: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    places = [{"name": "all", "by": [], "count": 2}]
+    environ = {"BUSGATE_EDGE__CONCURRENT": json.dumps(places), **store}
+    world.history.may_be_closed = True
+    await world.worker()
+    doomed, doomed_base = await world.edge_process(processes=1, **environ)
+    _, base = await world.edge_process(processes=1, **environ)
+    there, here = await world.callers(doomed_base), await world.callers(base)
+    cut = [asyncio.create_task(there.ask(read, ms=8_000)) for _ in range(2)]
+    await until(lambda: len(world.history.executions()) == 2)
+    full = await here.ask(read)
+    await doomed.kill()
+    killed = time.monotonic()
+    at_once = await here.ask(read)
+    while (await here.ask(read)).status == 429 and time.monotonic() - killed < 2 * LEASE:
+        await asyncio.sleep(0.1)
+    took = time.monotonic() - killed
+    after = await here.ask(read)
+
+    assert [each.status for each in await asyncio.gather(*cut)] == [CLOSED] * 2
+    assert (full.status, at_once.status, after.status) == (429, 429, 200)
+    assert full.body["type"] == "urn:busgate:too-many-at-once"
+    observe("I11", store=request.node.callspec.id, places_back_s=round(took, 1))

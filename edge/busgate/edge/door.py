@@ -1,5 +1,6 @@
 """The door of an edge: everything that decides who may call, made once from the settings for all contracts."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from busgate.bus import Bus
@@ -18,6 +19,7 @@ from .client_certificates import ClientCertificates
 from .exchange import Step
 from .introspection import Introspector
 from .issuer_keys import IssuerKeys
+from .looks import OneQuestion
 from .metering.limiter import Limiter
 from .pre_call import PreCall
 from .schemes import Scheme
@@ -26,7 +28,7 @@ from .signatures.content_check import content_check
 from .signatures.scheme import Signatures
 from .signing import CallerSigner, Sign
 from .signing_keys import SigningKeys
-from .stores.store import Store
+from .stores.distant import DistantStore
 from .tokens import TokenVerifier
 
 
@@ -46,7 +48,7 @@ class Door:
         self.tokens = TokenVerifier(settings.jwt, remembered=settings.remembered_tokens)
         self.issuer_keys = IssuerKeys(settings.jwt, self.tokens)
         self.introspector = None if settings.introspection is None else Introspector(settings.introspection)
-        self.store: Store = settings.store.open()
+        self.store = settings.store.open()
         self.limits = Limiter(settings.call_limits, self.store, open_without=settings.store.when_unavailable == "allow")
         self.schemes: list[Scheme] = []
         if settings.jwt or self.introspector is not None:
@@ -81,6 +83,15 @@ class Door:
         if call.public or not self._settings.signature.keys:
             return None
         return content_check(call, refuser(self.schemes, self._accepted(call)))
+
+    def in_one_question(self, call: Call[Any, Any], steps: Iterable[Step | None]) -> list[Step]:
+        """These steps, the store asked once for all of them where it is not that of this process."""
+        used = [step for step in steps if step is not None]
+        asks = self.limits.about(call) or (not call.public and self._settings.signature.keys)
+        if not isinstance(self.store, DistantStore) or not asks:
+            return used
+        refuse = refuser(self.schemes, self._accepted(call))
+        return [OneQuestion(used, self.store, refuse=refuse, unchecked=self.limits.counts.note_unchecked)]
 
     def _accepted(self, call: Call[Any, Any]) -> frozenset[str]:
         return accepted(call, self._settings.accept, self._settings.schemes)
@@ -148,6 +159,7 @@ class Door:
             StoreUnavailable: the store will never work as it is configured.
         """
         await self.store.start()
+        await self.limits.start()
         if self.introspector is not None:
             self.introspector.start()
         await self.issuer_keys.start()
@@ -160,6 +172,7 @@ class Door:
         await self.issuer_keys.close()
         if self._key_watch is not None:
             await self._key_watch.close()
+        await self.limits.close()
         await self.store.close()
         for each in (self.introspector, self.pre_call):
             if each is not None:

@@ -6,6 +6,7 @@ from busgate.bus import Reply
 
 from .client_address import DIRECT, ClientAddresses
 from .front_door import Head
+from .looks import Look
 from .metering.allowance import Allowance
 from .refusal import Refusal
 from .request import Request
@@ -27,6 +28,7 @@ class Exchange:
         "finish",
         "head",
         "held",
+        "looks",
         "message",
         "reply",
         "request",
@@ -69,6 +71,8 @@ class Exchange:
         """Where it stands with its limits; None where it has none."""
         self.held: list[Callable[[], None]] | None = None
         """What gives back the places that it holds, when it ends."""
+        self.looks: list[Look] | None = None
+        """What it needs a distant store to say, and has not asked yet; None where each step asks on its own."""
         self.traceparent = b""
         """Of the call, once it was sent; empty before."""
         self.signed: SignedContent | None = None

@@ -61,14 +61,19 @@ def build_path(
     path: list[Step | None] = [
         # Before anything can refuse it: what is refused is traced too.
         None if tracing is None else tracing.begin,
-        # Before any credential: to check one costs more than to send one.
-        door.address_check(call),
-        *door.limits.before_authentication(call),
-        # Before the body: whoever may not call must not make us read, and a signature is checked on the head alone.
-        door.authentication(call),
-        door.authorisation(call),
-        # Whoever may not call uses up nothing of what a caller has.
-        *door.limits.of_callers(call),
+        *door.in_one_question(
+            call,
+            [
+                # Before any credential: to check one costs more than to send one.
+                door.address_check(call),
+                *door.limits.before_authentication(call),
+                # Before the body: whoever may not call must not make us read; a signature is checked on the head alone.
+                door.authentication(call),
+                door.authorisation(call),
+                # Whoever may not call uses up nothing of what a caller has.
+                *door.limits.of_callers(call),
+            ],
+        ),
         # Under overload, or without a bus, nobody's body is read for nothing.
         None if audit is None else audit.admission(),
         None if mocked else _admit(endpoint),

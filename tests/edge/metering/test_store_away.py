@@ -44,6 +44,32 @@ async def test_requests_without_limits_need_no_store(serve, faulty_redis, when_u
     assert (await client.get("/others/1")).status == 200
 
 
+async def test_places_are_refused_or_held_by_each_process_on_its_own_and_counted_anew_later(serve, faulty_redis, gate):
+    places = [{"name": "one", "count": 1}]
+    url = faulty_redis.url
+    closed = await serve(concurrent=places, store={"url": url, "prefix": "away-places:"})
+    opened = await serve(concurrent=places, store={"url": url, "prefix": "away-places:", "when_unavailable": "allow"})
+    faulty_redis.kill()
+    gate.shut()
+    refused = await closed.get("/things/1")
+    running = asyncio.create_task(opened.get("/things/1"))
+    async with asyncio.timeout(10):
+        while not gate.waiting:
+            await asyncio.sleep(0.01)
+    second = await opened.get("/things/1")
+    await faulty_redis.start()
+
+    assert (refused.status, second.status) == (503, 429)
+    async with asyncio.timeout(30):
+        while (await closed.get("/things/2", headers={"Prefer": "wait=1"})).status != 429:
+            await asyncio.sleep(0.1)
+    gate.open()
+    assert (await running).status == 200
+    async with asyncio.timeout(10):
+        while (await closed.get("/things/1")).status != 200:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_sqlite_store_holds_limits_as_well(serve, tmp_path):
     client = await serve(rate=RATE, store={"url": f"sqlite://{tmp_path}/store.db"})
 

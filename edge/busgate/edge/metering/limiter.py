@@ -1,19 +1,28 @@
 """The limits of an edge, made once: which steps they are on the path of each contract."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from busgate.contracts import Call
 from busgate.edge.exchange import Exchange, Step
-from busgate.edge.stores.store import Store
+from busgate.edge.stores.distant import DistantStore
+from busgate.edge.stores.leases import Leases
+from busgate.edge.stores.memory import MemoryStore
 
 from .keys import is_of_callers, key_of
 from .meter import Counts, Meter, Places
 from .plans import Plans
 from .policies import Policy, QuotaPolicy, RatePolicy
 from .settings import ConcurrentSettings, Limit, Limits, PlanSettings, QuotaSettings, RateSettings
+from .shared import SharedMeter, SharedPlaces
+
+
+class Check(Protocol):
+    """Counts a request with all these limits. Raises Refusal where one does not let it through."""
+
+    def __call__(self, exchange: Exchange, policies: Sequence[Policy]) -> None: ...
 
 
 class Limiter:
@@ -30,37 +39,73 @@ class Limiter:
 
     Attributes:
         counts: what was refused.
+        leases: the places of this process among those of all; None where it shares none.
     """
 
     def __init__(
-        self, limits: Limits, store: Store, *, open_without: bool, clock: Callable[[], float] = time.time
+        self,
+        limits: Limits,
+        store: MemoryStore | DistantStore,
+        *,
+        open_without: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.counts = Counts()
+        self.leases: Leases | None = None
+        self.places: dict[str, Places] | dict[str, SharedPlaces]
         self._limits = limits
         self._clock = clock
-        self._meter = Meter(store, self.counts, open_without=open_without)
         self._plans = Plans(limits.plan)
-        places = [(each.name, each.count) for each in limits.concurrent]
-        places += [(plan.name, plan.concurrent) for plan in limits.plan if plan.concurrent is not None]
-        self.places = {name: Places(name, most, self.counts) for name, most in places}
+        places = limits.places()
+        if not isinstance(store, DistantStore):
+            self._check: Check = Meter(store, self.counts).check
+            self.places = {name: Places(name, most, self.counts) for name, most in places.items()}
+            return
+        self._check = SharedMeter(self.counts, open_without=open_without).check
+        self.leases = leases = Leases(store) if places else None
+        self.places = (
+            {}
+            if leases is None
+            else {
+                name: SharedPlaces(name, most, self.counts, leases, open_without=open_without)
+                for name, most in places.items()
+            }
+        )
+
+    async def start(self) -> None:
+        """Hold places from now on, where processes share them."""
+        if self.leases is not None:
+            await self.leases.start()
+
+    async def close(self) -> None:
+        """Hold none any more."""
+        if self.leases is not None:
+            await self.leases.close()
 
     def before_authentication(self, call: Call[Any, Any]) -> list[Step]:
         """The steps for limits that can be told without a caller. They raise Refusal."""
         limits = [limit for limit in self._about(call) if not _needs_caller(limit, call)]
         policies = self._policies(limits, call)
-        return self._at_a_time(limits, call) + ([partial(self._meter.check, policies=policies)] if policies else [])
+        return self._at_a_time(limits, call) + ([partial(self._check, policies=policies)] if policies else [])
 
     def of_callers(self, call: Call[Any, Any]) -> list[Step]:
         """The steps for limits of callers who are known, and for their plans. They raise Refusal."""
         limits = [limit for limit in self._about(call) if _needs_caller(limit, call)]
         policies = self._policies(limits, call)
         steps = self._at_a_time(limits, call)
-        plans = [] if call.public else [plan for plan in self._limits.plan if plan.covers(call)]
+        plans = self._plans_of(call)
         if plans:
             steps += self._of_plans(plans, policies, call)
         elif policies:
-            steps.append(partial(self._meter.check, policies=policies))
+            steps.append(partial(self._check, policies=policies))
         return steps
+
+    def about(self, call: Call[Any, Any]) -> bool:
+        """Whether anything of a contract is limited."""
+        return bool(self._about(call) or self._plans_of(call))
+
+    def _plans_of(self, call: Call[Any, Any]) -> list[PlanSettings]:
+        return [] if call.public else [plan for plan in self._limits.plan if plan.covers(call)]
 
     def _about(self, call: Call[Any, Any]) -> list[Limit]:
         every: list[Limit] = [*self._limits.rate, *self._limits.quota, *self._limits.concurrent]
@@ -85,7 +130,7 @@ class Limiter:
 
     def _of_plans(self, plans: Sequence[PlanSettings], others: list[Policy], call: Call[Any, Any]) -> list[Step]:
         """The limits of the caller's plan, together with those of all callers: one question to the store."""
-        plan_of, check = self._plans.of, self._meter.check
+        plan_of, check = self._plans.of, self._check
         policies = {plan.name: others + self._policies_of(plan, call) for plan in plans}
         places = {
             plan.name: partial(self.places[plan.name].take, key=key_of(plan.by, call))
@@ -99,10 +144,11 @@ class Limiter:
             if take is not None:
                 take(exchange)
 
-        def count(exchange: Exchange) -> Awaitable[None] | None:
+        def count(exchange: Exchange) -> None:
             assert exchange.caller is not None
             asked = policies.get(plan_of(exchange.caller) or "", others)
-            return check(exchange, asked) if asked else None
+            if asked:
+                check(exchange, asked)
 
         return [at_a_time, count] if places else [count]
 

@@ -121,15 +121,14 @@ class QuotaSettings(Quota, ForContracts):
 
 
 class ConcurrentSettings(ForContracts):
-    """A table [[edge.concurrent]]: at most so many requests at a time, in each process, for each key of its own.
+    """A table [[edge.concurrent]]: at most so many requests at a time, for each key of its own.
 
     Args:
         name: what answers and metrics call it.
         topics: patterns of the topics of contracts that it is about; see [[edge.rate]].
         paths: the same for path templates.
         by: what it counts by; see [[edge.rate]].
-        count: requests that one process works on at a time, at most. It is not shared: so many processes, so many
-            times as much.
+        count: requests at a time, at most; of all processes that share a store, of each one with `memory://`.
     """
 
     name: Name
@@ -165,7 +164,7 @@ class PlanSettings(ForContracts):
         by: what its limits count by: `caller`, or `key` to give each API key of a caller limits of its own.
         rate: how fast: tables with count, window and burst as in [[edge.rate]].
         quota: how much: tables with count and per as in [[edge.quota]].
-        concurrent: requests that one process works on at a time; none given: any number.
+        concurrent: requests at a time, as in [[edge.concurrent]]; none given: any number.
     """
 
     name: Name
@@ -211,6 +210,11 @@ class Limits(Table):
         """The tables whose counts processes must share."""
         plans = any(plan.rate or plan.quota for plan in self.plan)
         return [name for name, given in (("rate", self.rate), ("quota", self.quota), ("plan", plans)) if given]
+
+    def places(self) -> dict[str, int]:
+        """How many requests may run at a time, by the name of the limit or plan."""
+        plans = {plan.name: plan.concurrent for plan in self.plan if plan.concurrent is not None}
+        return {each.name: each.count for each in self.concurrent} | plans
 
     @property
     def claims(self) -> frozenset[str]:

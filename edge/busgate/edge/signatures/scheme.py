@@ -7,6 +7,8 @@ from hashlib import blake2b
 from busgate.edge.exchange import Exchange
 from busgate.edge.front_door import has_body
 from busgate.edge.refusal import STORE_UNAVAILABLE, Refusal
+from busgate.edge.stores.jobs import Once
+from busgate.edge.stores.rules import MICROSECONDS
 from busgate.edge.stores.store import Store, StoreUnavailable
 from busgate.edge.verified import CredentialRefused, VerifiedCaller
 
@@ -61,7 +63,7 @@ class Signatures:
         caller = self._keys.verify(given.keyid, base, signature, alg=given.alg, now=now)
         self._remember(given.components, coverage)
         exchange.signed = SignedContent(coverage.names, digests)
-        return self._once(given, caller, now)
+        return self._once(exchange, given, caller, now)
 
     def _check_use(self, given: SignatureInput, now: float) -> None:
         if abs(now - given.created) > self._window:
@@ -77,13 +79,17 @@ class Signatures:
             self._coverages[components] = coverage
 
     def _once(
-        self, given: SignatureInput, caller: VerifiedCaller, now: float
+        self, exchange: Exchange, given: SignatureInput, caller: VerifiedCaller, now: float
     ) -> VerifiedCaller | Awaitable[VerifiedCaller]:
         # A second more than the window: clocks of other processes and the store count on their own.
         ttl = given.created + self._window - now + 1
         name = blake2b(f"{given.keyid}\0{given.nonce}".encode(), digest_size=16).hexdigest()
+        key = f"nonce:{name}"
+        if exchange.looks is not None:
+            exchange.looks.append(_Nonce(key, ttl))
+            return caller
         try:
-            first = self._store.once(f"nonce:{name}", ttl)
+            first = self._store.once(key, ttl)
         except StoreUnavailable as error:
             raise Refusal(STORE_UNAVAILABLE) from error
         if not isinstance(first, bool):
@@ -99,6 +105,22 @@ class Signatures:
         except StoreUnavailable as error:
             raise Refusal(STORE_UNAVAILABLE) from error
         return caller
+
+
+class _Nonce:
+    """A look whether a nonce is new."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, key: str, ttl: float) -> None:
+        self.job = Once(key, round(ttl * MICROSECONDS))
+
+    def told(self, exchange: Exchange, result: bool) -> None:  # noqa: ARG002 - as in Look
+        if not result:
+            raise _replayed()
+
+    def untold(self, exchange: Exchange) -> bool:  # noqa: ARG002 - as in Look
+        return False
 
 
 def _replayed() -> CredentialRefused:

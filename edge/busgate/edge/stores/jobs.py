@@ -43,13 +43,47 @@ class Put(NamedTuple):
     """Microseconds."""
 
 
-Job = Take | Once | Get | Put
+class Hold(NamedTuple):
+    """Have some more places of a key, or give some back; True where it is so now. See leases.py."""
+
+    key: str
+    holder: str
+    """Who has them: letters and digits. Those of a holder who is not under `alive:` count no more."""
+    change: int
+    """How many more; fewer than 0 are given back, which is never refused."""
+    most: int
+    """That all holders may have together."""
+    lasts: int
+    """Microseconds after which nobody can have any of them still."""
+
+
+Job = Take | Once | Get | Put | Hold
+
+
+class Chain(NamedTuple):
+    """What one request needs of the store, one after the other until one says no: the rest is not done then."""
+
+    jobs: Sequence[Job]
+
+
+def says_no(job: Job, result: Any) -> bool:
+    """Whether what came of a job ends its chain."""
+    match job:
+        case Take():
+            return not result.allowed
+        case Once() | Hold():
+            return not result
+    return False
+
+
+ALIVE = "alive:"
+"""Under it and the name of a holder there is something as long as its process lives."""
 
 
 class Waiting(NamedTuple):
     """A job, and who waits for what comes of it."""
 
-    job: Job
+    job: Job | Chain
     answer: asyncio.Future[Any]
 
     def tell(self, result: object) -> None:
@@ -76,7 +110,7 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, job: Job) -> asyncio.Future[Any]:
+    def add(self, job: Job | Chain) -> asyncio.Future[Any]:
         """What will come of it. Raises StoreUnavailable where too many wait."""
         if len(self._waiting) >= BACKLOG:
             raise StoreUnavailable(f"{BACKLOG} requests wait for the store already")

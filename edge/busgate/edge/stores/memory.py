@@ -39,7 +39,6 @@ class MemoryStore:
     """
 
     unready = None
-    distant = False
 
     def __init__(self, *, capacity: int = CAPACITY, nonces: int = NONCES, clock: Callable[[], int] = monotonic) -> None:
         self.health = Health("memory")

@@ -19,11 +19,12 @@ from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .distant import DistantStore
 from .health import Health
-from .jobs import Get, Inbox, Job, Once, Put, Take, Waiting
+from .jobs import Chain, Inbox, Job, Put, Waiting
 from .redis_script import SCRIPT, arguments, result
 from .redis_url import RedisUrl
-from .rules import MICROSECONDS, Ask, Verdict
+from .rules import MICROSECONDS
 from .store import StoreUnavailable
 
 log = structlog.stdlib.get_logger("busgate.edge")
@@ -51,15 +52,13 @@ class _Sent(NamedTuple):
     """When its answer is too late."""
 
 
-class RedisStore:
+class RedisStore(DistantStore):
     """A store for the processes of several machines.
 
     Args:
         url: where it is.
         clock: microseconds, for tests; None is the clock of the server.
     """
-
-    distant = True
 
     def __init__(self, url: RedisUrl, *, clock: Callable[[], int] | None = None) -> None:
         self.health = Health("redis", "not connected yet")
@@ -73,10 +72,6 @@ class RedisStore:
         self._task: asyncio.Task[None] | None = None
         self._connected = False
 
-    @property
-    def unready(self) -> str | None:
-        return self.health.reason
-
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run())
         await self._tried.wait()
@@ -86,19 +81,7 @@ class RedisStore:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=CONNECT)
 
-    def take(self, asks: Sequence[Ask]) -> asyncio.Future[Verdict]:
-        return self._ask(Take(asks))
-
-    def once(self, key: str, ttl: float) -> asyncio.Future[bool]:
-        return self._ask(Once(key, round(ttl * MICROSECONDS)))
-
-    def get(self, key: str) -> asyncio.Future[bytes | None]:
-        return self._ask(Get(key))
-
-    def put(self, key: str, value: bytes, ttl: float) -> asyncio.Future[None]:
-        return self._ask(Put(key, value, round(ttl * MICROSECONDS)))
-
-    def _ask(self, job: Job) -> asyncio.Future[Any]:
+    def _ask(self, job: Job | Chain) -> asyncio.Future[Any]:
         if not self._connected:
             reason = self.health.reason or "the store is closed"
             self.health.failed(reason)
@@ -223,7 +206,7 @@ class RedisStore:
                     waiting.tell(result(waiting.job, each))
             self._sent.popleft()
 
-    def _arguments(self, jobs: Sequence[Job]) -> list[Any]:
+    def _arguments(self, jobs: Sequence[Job | Chain]) -> list[Any]:
         return arguments(jobs, prefix=self._url.prefix, now=None if self._clock is None else self._clock())
 
     def _refused(self, batch: list[Waiting], reason: str) -> None:

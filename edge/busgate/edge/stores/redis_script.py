@@ -7,10 +7,10 @@ Each value ends with when it means nothing any more; the expiry that Redis knows
 from collections.abc import Sequence
 from typing import Any
 
-from .jobs import Get, Job, Once, Put
+from .jobs import ALIVE, Chain, Get, Hold, Job, Once, Put, Take
 from .rules import Ask, Pace, Standing, Verdict
 
-TAKE, ONCE, GET, PUT = b"t", b"o", b"g", b"p"
+TAKE, ONCE, GET, PUT, HOLD, CHAIN = b"t", b"o", b"g", b"p", b"h", b"c"
 PACE, TALLY = b"p", b"t"
 
 SCRIPT = b"""
@@ -106,13 +106,47 @@ end
 
 local function get() return find(next_key()) or false end
 
-local jobs, told = {t = take, o = once, p = put, g = get}, {}
+local function hold()
+  local key, alive = next_key(), word()
+  local holder, change, most, lasts = word(), number(), number(), number()
+  local counts, others, own = {}, 0, 0
+  for each, count in string.gmatch(find(key) or '', '(%w+)=(%d+)') do
+    if each == holder then
+      own = tonumber(count)
+    elseif find(alive .. each) then
+      others = others + tonumber(count)
+      counts[#counts + 1] = each .. '=' .. count
+    end
+  end
+  own = math.max(0, own + change)
+  if change > 0 and others + own > most then return 0 end
+  if own > 0 then counts[#counts + 1] = holder .. '=' .. string.format('%.0f', own) end
+  keep(key, table.concat(counts, ','), #counts > 0 and now + lasts or now)
+  return 1
+end
+
+local jobs = {t = take, o = once, p = put, g = get, h = hold}
+
+local function chain()
+  local links, keys, words = number(), number(), number()
+  local last_key, last, told = key_at + keys, at + words, {}
+  for n = 1, links do
+    local kind = word()
+    told[n] = jobs[kind]()
+    if told[n] == 0 or kind == 't' and told[n][1] == 0 then break end
+  end
+  key_at, at = last_key, last
+  return told
+end
+
+jobs.c = chain
+local told = {}
 for n = 1, number() do told[n] = jobs[word()]() end
 return told
 """
 
 
-def arguments(jobs: Sequence[Job], *, prefix: str, now: int | None) -> list[Any]:
+def arguments(jobs: Sequence[Job | Chain], *, prefix: str, now: int | None) -> list[Any]:
     """KEYS and ARGV of the script, after their number.
 
     Args:
@@ -123,22 +157,40 @@ def arguments(jobs: Sequence[Job], *, prefix: str, now: int | None) -> list[Any]
     keys: list[bytes] = []
     words: list[Any] = [b"" if now is None else now, len(jobs)]
     for job in jobs:
-        match job:
-            case Once(key, lasts):
-                keys.append(_encoded(prefix, key))
-                words += (ONCE, lasts)
-            case Get(key):
-                keys.append(_encoded(prefix, key))
-                words.append(GET)
-            case Put(key, value, lasts):
-                keys.append(_encoded(prefix, key))
-                words += (PUT, lasts, value)
-            case _:
-                words += (TAKE, len(job.asks))
-                for ask in job.asks:
-                    keys.append(_encoded(prefix, ask.key))
-                    words += _rule(ask)
+        if isinstance(job, Chain):
+            _add_chain(job, prefix, keys, words)
+        else:
+            _add(job, prefix, keys, words)
     return [len(keys), *keys, *words]
+
+
+def _add_chain(chain: Chain, prefix: str, keys: list[bytes], words: list[Any]) -> None:
+    """Its jobs, after how many they are and how far they go: what follows a no is stepped over."""
+    first, inner = len(keys), list[Any]()
+    for job in chain.jobs:
+        _add(job, prefix, keys, inner)
+    words += (CHAIN, len(chain.jobs), len(keys) - first, len(inner), *inner)
+
+
+def _add(job: Job, prefix: str, keys: list[bytes], words: list[Any]) -> None:
+    match job:
+        case Take(asks):
+            words += (TAKE, len(asks))
+            for ask in asks:
+                keys.append(_encoded(prefix, ask.key))
+                words += _rule(ask)
+        case Once(key, lasts):
+            keys.append(_encoded(prefix, key))
+            words += (ONCE, lasts)
+        case Get(key):
+            keys.append(_encoded(prefix, key))
+            words.append(GET)
+        case Put(key, value, lasts):
+            keys.append(_encoded(prefix, key))
+            words += (PUT, lasts, value)
+        case Hold(key, holder, change, most, lasts):
+            keys.append(_encoded(prefix, key))
+            words += (HOLD, prefix + ALIVE, holder, change, most, lasts)
 
 
 def _encoded(prefix: str, key: str) -> bytes:
@@ -153,10 +205,12 @@ def _rule(ask: Ask) -> tuple[bytes, int, int]:
     return TALLY, rule.limit, ask.lasts
 
 
-def result(job: Job, told: Any) -> object:
+def result(job: Job | Chain, told: Any) -> object:
     """What the script's answer for one job means."""
     match job:
-        case Once():
+        case Chain(jobs):
+            return list(map(result, jobs, told))
+        case Once() | Hold():
             return told == 1
         case Get():
             return told

@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from busgate.bus.tables import PublicFile, Secret, Table, is_loopback
 
+from .distant import DistantStore
 from .memory import MemoryStore
 from .redis_url import PREFIX, RedisUrl
-from .store import Store
 
 MEMORY = "memory://"
 _FORMS = "must be memory://, sqlite:///folder/file or redis://user:password@host:6379/0 (rediss:// for TLS)"
@@ -85,7 +85,7 @@ class StoreSettings(Table):
             self.url.get_secret_value(), password=self.password, cafile=self.cafile, prefix=self.prefix
         )
 
-    def open(self) -> Store:
+    def open(self) -> MemoryStore | DistantStore:
         """A store, not started."""
         if self.in_memory:
             return MemoryStore()

@@ -4,7 +4,7 @@ The loop never waits for the disk: jobs of a turn go to the thread together and 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
+from .distant import DistantStore
 from .health import Health
-from .jobs import Get, Inbox, Job, Once, Put, Take, Waiting
-from .rules import MICROSECONDS, Ask, Verdict
+from .jobs import Chain, Get, Inbox, Job, Waiting
 from .sqlite_file import SqliteFile, wall_clock
 from .store import StoreUnavailable
 
@@ -28,7 +28,7 @@ PROBE = 1.0
 """Seconds from one look at a file that failed to the next."""
 
 
-class SqliteStore:
+class SqliteStore(DistantStore):
     """A store for the processes of one machine. Nothing is lost when they end; what a loss of power takes with it
     are some last moments.
 
@@ -36,8 +36,6 @@ class SqliteStore:
         path: of the file; it is made, readable by its owner alone.
         clock: microseconds since the epoch.
     """
-
-    distant = True
 
     def __init__(self, path: Path, *, clock: Callable[[], int] = wall_clock) -> None:
         self.health = Health("sqlite")
@@ -48,10 +46,6 @@ class SqliteStore:
         self._late: asyncio.Future[Any] | None = None
         self._probe: asyncio.TimerHandle | None = None
         self._closed = False
-
-    @property
-    def unready(self) -> str | None:
-        return self.health.reason
 
     async def start(self) -> None:
         await self._in_thread(self._file.open)
@@ -68,19 +62,7 @@ class SqliteStore:
             await self._in_thread(self._file.close)
         self._thread.shutdown(wait=False)
 
-    def take(self, asks: Sequence[Ask]) -> asyncio.Future[Verdict]:
-        return self._ask(Take(asks))
-
-    def once(self, key: str, ttl: float) -> asyncio.Future[bool]:
-        return self._ask(Once(key, round(ttl * MICROSECONDS)))
-
-    def get(self, key: str) -> asyncio.Future[bytes | None]:
-        return self._ask(Get(key))
-
-    def put(self, key: str, value: bytes, ttl: float) -> asyncio.Future[None]:
-        return self._ask(Put(key, value, round(ttl * MICROSECONDS)))
-
-    def _ask(self, job: Job) -> asyncio.Future[Any]:
+    def _ask(self, job: Job | Chain) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreUnavailable("the store is closed")
         return self._inbox.add(job)

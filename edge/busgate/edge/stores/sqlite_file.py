@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from .jobs import Get, Job, Once, Put, Take
+from .held import changed
+from .jobs import ALIVE, Chain, Get, Hold, Job, Once, Put, Take, says_no
 from .rules import NOTHING, Spent, Verdict, weigh
 from .store import StoreUnavailable
 
@@ -102,7 +103,7 @@ class SqliteFile:
             self._base.close()
             self._base = None
 
-    def do(self, jobs: Sequence[Job]) -> list[object]:
+    def do(self, jobs: Sequence[Job | Chain]) -> list[object]:
         """What comes of each job, done in one transaction; for a job that failed alone, its StoreUnavailable.
 
         Raises:
@@ -137,12 +138,12 @@ class SqliteFile:
         except OSError:
             return False
 
-    def _together(self, base: sqlite3.Connection, jobs: Sequence[Job]) -> list[object]:
+    def _together(self, base: sqlite3.Connection, jobs: Sequence[Job | Chain]) -> list[object]:
         _begin(base)
         try:
             now = self._clock()
             results = [self._one(base, job, now) for job in jobs]
-            self._sweep(base, now, SWEPT * len(jobs))
+            self._sweep(base, now, SWEPT * sum(len(job.jobs) if isinstance(job, Chain) else 1 for job in jobs))
             base.execute("COMMIT")
         except BaseException:
             if base.in_transaction:
@@ -150,8 +151,17 @@ class SqliteFile:
             raise
         return results
 
-    def _one(self, base: sqlite3.Connection, job: Job, now: int) -> object:
+    def _one(self, base: sqlite3.Connection, job: Job | Chain, now: int) -> object:
         match job:
+            case Chain(jobs):
+                results: list[object] = []
+                for each in jobs:
+                    results.append(self._one(base, each, now))
+                    if says_no(each, results[-1]):
+                        break
+                return results
+            case Hold():
+                return _hold(base, job, now)
             case Take():
                 return _take(base, job, now)
             case Once(key, lasts):
@@ -203,6 +213,15 @@ def _encoded(key: str) -> bytes:
 def _find(base: sqlite3.Connection, key: str, now: int) -> tuple[object, int] | None:
     row: tuple[object, int] | None = base.execute(_FIND, (_encoded(key),)).fetchone()
     return None if row is None or row[1] <= now else row
+
+
+def _hold(base: sqlite3.Connection, job: Hold, now: int) -> bool:
+    found = _find(base, job.key, now)
+    text = changed("" if found is None else str(found[0]), job, lambda name: _find(base, ALIVE + name, now) is not None)
+    if text is None:
+        return False
+    base.execute(_KEEP, (_encoded(job.key), text, now + job.lasts if text else now))
+    return True
 
 
 def _take(base: sqlite3.Connection, job: Take, now: int) -> Verdict:

@@ -21,11 +21,9 @@ class Store(Protocol):
 
     Attributes:
         health: how it is, for metrics.
-        distant: whether to ask it costs much more than to remember what it said.
     """
 
     health: Health
-    distant: bool
 
     @property
     def unready(self) -> str | None:
