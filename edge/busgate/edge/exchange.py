@@ -31,6 +31,7 @@ class Exchange:
         "reply",
         "request",
         "response",
+        "rule",
         "signed",
         "started",
         "topic",
@@ -45,6 +46,8 @@ class Exchange:
     message: bytes
     """The canonical JSON of the request, which is what travels."""
     response: Response
+    rule: str
+    """The name of the access rule that let it in, or empty; only where there are rules."""
     trace: Trace
     """Only where tracing is on."""
 
