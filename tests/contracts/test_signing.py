@@ -70,6 +70,11 @@ def test_others_refuse_what_it_did_not_sign() -> None:
         verify(Signer("k", SECRET), SECRET.encode(), algorithms.HMAC_SHA256, BODY, received=BODY + b" ")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_secret_may_be_what_a_file_holds_with_the_end_of_its_line(end: str) -> None:
+    assert verify(Signer("k", SECRET + end), SECRET.encode(), algorithms.HMAC_SHA256, BODY)
+
+
 @pytest.mark.parametrize("covered", [("@method", "@target-uri"), ("@method", "@authority", "@path", "@query")])
 def test_an_edge_takes_what_others_sign(covered: tuple[str, ...]) -> None:
     url = "https://shop.example/orders/7?limit=10"

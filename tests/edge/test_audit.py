@@ -129,6 +129,8 @@ async def test_a_record_says_who_did_what_from_where_and_what_became_of_it(tmp_p
         "variables": {"account": "a b"},
         "decision": "allowed",
         "reason": "",
+        "rule": "",
+        "limits": [],
         "status": 201,
         "outcome": "executed",
         "failure": "",
@@ -158,7 +160,7 @@ async def test_bodies_are_in_a_record_only_where_the_contract_asks_and_secrets_n
 REFUSED: list[Any] = [
     pytest.param("GET", "/nowhere?q=1", {}, 404, "not-found", "There is nothing here", id="no route"),
     pytest.param("PUT", "/accounts/a/payments", {}, 405, "method-not-allowed", "This method", id="no such method"),
-    pytest.param("POST", "/accounts/a/payments", {}, 401, "unauthenticated", "Authentication", id="no token"),
+    pytest.param("POST", "/accounts/a/payments", {}, 401, "unauthenticated", "no credential", id="no token"),
     pytest.param(
         *("POST", "/accounts/a/payments", {"Authorization": "Bearer hush"}, 401, "unauthenticated", "not three parts"),
         id="a bad token",
@@ -182,15 +184,56 @@ async def test_a_refusal_is_recorded_with_its_reason(tmp_path, method, path, hea
     assert "hush" not in json.dumps(record)
 
 
-async def test_the_rule_that_refused_a_caller_is_named(tmp_path):
-    rule = {"name": "not-ann", "effect": "deny", "callers": [{"issuer": "test", "subject": "ann"}]}
-    async with serving(CONTRACTS, [bank], audit=to(tmp_path / "a"), access=[rule]) as site:
-        answer = await site.as_caller(ANN, "POST", "/accounts/a/payments", body=BODY)
+IS_ANN = {"callers": [{"issuer": "test", "subject": "ann"}]}
+CLERKS = {"roles": ["clerk"], "addresses": ["10.0.0.0/8", "127.0.0.1"]}
+AFAR = {"addresses": ["10.0.0.0/8"]}
+NO_MATCH = "rules allow some of this contract, and none of them matches: "
+RULES: list[Any] = [
+    pytest.param([], ANN, 201, "", "", id="no rule"),
+    pytest.param([], Caller("bob"), 403, "", "the contract asks for scopes that the caller lacks: pay", id="no scope"),
+    pytest.param([("yes", "allow", IS_ANN)], ANN, 201, "yes", "", id="allowed"),
+    pytest.param([("all", "allow", {})], ANN, 201, "all", "", id="all are allowed"),
+    pytest.param([("no", "deny", IS_ANN)], ANN, 403, "no", "the rule no denies it", id="denied"),
+    pytest.param([("clerks", "allow", CLERKS)], ANN, 403, "", NO_MATCH + "clerks (roles)", id="another role"),
+    pytest.param([("far", "allow", AFAR)], ANN, 403, "", NO_MATCH + "far (addresses)", id="another address"),
+]
+
+
+@pytest.mark.parametrize(("rules", "caller", "status", "rule", "reason"), RULES)
+async def test_a_record_names_the_rule_that_decided_and_what_was_missing_and_the_client_is_not_told(
+    tmp_path, rules, caller, status, rule, reason
+):
+    access = [{"name": name, "effect": effect, "topics": ["bank.pay.*"], **more} for name, effect, more in rules]
+    async with serving(CONTRACTS, [bank], audit=to(tmp_path / "a"), access=access) as site:
+        answer = await site.as_caller(caller, "POST", "/accounts/a/payments", body=BODY)
         (record,) = await records_of(site, tmp_path / "a")
 
-    assert (answer.status, record["caller"], record["decision"]) == (403, "ann", "refused")
-    assert "not-ann" in record["reason"]
-    assert b"not-ann" not in answer.body
+    assert (answer.status, record["rule"], record["reason"]) == (status, rule, reason)
+    assert status == 201 or "detail" not in json.loads(answer.body)
+
+
+async def test_a_rule_that_lets_anybody_in_from_an_address_is_named_where_nobody_is_known(tmp_path):
+    here = {"name": "here", "effect": "allow", "topics": ["bank.look.*"], "addresses": ["127.0.0.0/8"]}
+    async with serving(CONTRACTS, [bank], audit=to(tmp_path / "a"), access=[here]) as site:
+        await site.ask("GET", "/looks/t/3")
+        (record,) = await records_of(site, tmp_path / "a")
+
+    assert (record["decision"], record["rule"], record["caller"]) == ("allowed", "here", "")
+
+
+async def test_a_record_names_the_limits_that_refused_beside_the_rule_that_let_the_caller_in(tmp_path):
+    rates = [
+        {"name": name, "by": ["caller"], "count": count, "window": 3600, "burst": 1}
+        for name, count in (("few", 2), ("many", 100))
+    ]
+    rule = {"name": "yes", "effect": "allow", "topics": ["bank.pay.*"]}
+    async with serving(CONTRACTS, [bank], audit=to(tmp_path / "a"), access=[rule], rate=rates) as site:
+        for _ in range(2):
+            await site.as_caller(ANN, "POST", "/accounts/a/payments", body=BODY)
+        let_in, refused = await records_of(site, tmp_path / "a")
+
+    assert (let_in["decision"], let_in["limits"]) == ("allowed", [])
+    assert (refused["status"], refused["rule"], refused["limits"]) == (429, "yes", ["few", "many"])
 
 
 async def test_a_call_that_nobody_serves_was_let_in(tmp_path):
@@ -226,8 +269,8 @@ def test_no_text_of_others_forges_a_line_or_leaves_ascii(texts):
         caller = Caller(texts[1], texts[2], tenant=texts[3])
         # fmt: off
         note = (
-            1.0, 0.1, b"0" * 32, b"", caller, "jwt", "::1", texts[4], "", texts[5], (), True, texts[5], 404,
-            "not_executed", texts[4], texts[5], None, 0.5, 3, 4, b"", b"",
+            1.0, 0.1, b"0" * 32, b"", caller, "jwt", "::1", texts[4], "", texts[5], (), True, texts[5],
+            texts[4], texts[5:], 404, "not_executed", texts[4], texts[5], None, 0.5, 3, 4, b"", b"",
         )
         # fmt: on
         return audit._line(note, "2026-01-31T12:00:00", 1)

@@ -254,3 +254,17 @@ def test_a_contract_whose_schemes_are_not_configured_cannot_be_served() -> None:
     assert faults_with(settings, Catalog([contract(schemes={"key"})])) == [
         "contract shop.orders.list.v1: none of its schemes (key) is configured here; those are: jwt"
     ]
+
+
+async def test_a_record_is_told_which_kind_of_credential_was_missing_and_the_client_is_not() -> None:
+    told = []
+    for headers in ({}, {"two": "ann"}, {"two": "ann", "three": "ann"}):
+        with pytest.raises(Refusal) as caught:
+            await called(Word("one"), Word("two"), Word("three"), taken={"one"}, **headers)
+        told.append((str(caught.value.__cause__), caught.value.detail))
+
+    assert told == [
+        ("no credential of a kind that is configured", None),
+        ("the contract takes one, not two", None),
+        ("the contract takes one, not two and three", None),
+    ]

@@ -41,9 +41,9 @@ def record(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 RECORDS = [
     record(0),
-    record(1, caller="bob", status=409),
-    record(2, topic="shop.stock.check.v1", status=504, outcome="unknown"),
-    record(3, caller="", decision="refused", reason="Authentication is needed", status=401, outcome="not_executed"),
+    record(1, caller="bob", status=409, rule="staff", limits=[]),
+    record(2, topic="shop.stock.check.v1", status=504, outcome="unknown", service="mock"),
+    record(3, caller="", decision="refused", reason="the limit few lets 5 through", limits=["few"], status=401, outcome="not_executed"),
     record(4, topic="", path="/\u001b[31mnowhere", caller="", decision="refused", reason="There is nothing here", status=404,
            outcome="not_executed"),
 ]  # fmt: skip
@@ -81,6 +81,8 @@ CASES: list[Any] = [
     pytest.param(["--status", "504"], [2], id="status"),
     pytest.param(["--outcome", "unknown"], [2], id="outcome"),
     pytest.param(["--refused"], [3, 4], id="refused"),
+    pytest.param(["--rule", "staff"], [1], id="rule that let in"),
+    pytest.param(["--rule", "few"], [3], id="limit that refused"),
     pytest.param(["--since", "2026-01-31T12:02Z", "--until", "2026-01-31T12:04Z"], [2, 3], id="between"),
     pytest.param(["--since", "2026-01-31T13:03+01:00"], [3, 4], id="another zone"),
     pytest.param(["--since", "1m"], [], id="ago"),
@@ -100,7 +102,8 @@ def test_people_get_lines_that_no_record_can_forge(run: Run, file: Path) -> None
     lines = run("audit", str(file)).stdout.splitlines()
 
     assert len(lines) == 6
-    assert "refused: Authentication is needed" in lines[4]
+    assert "unknown (mock: by an example)" in lines[3]
+    assert "refused: the limit few lets 5 through" in lines[4]
     assert "/\\x1b[31mnowhere" in lines[5]
 
 

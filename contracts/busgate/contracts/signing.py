@@ -24,8 +24,9 @@ class Signer:
 
     Args:
         keyid: the name under which the edge knows the key.
-        secret: shared with the edge, at least 32 bytes: the signature is an HMAC (`hmac-sha256`). Or, for
-            `ed25519`, what signs: the method `sign` of a private key.
+        secret: shared with the edge, at least 32 bytes: the signature is an HMAC (`hmac-sha256`). Line ends after
+            a text do not count, as at the edge: it may be what a file holds. Or, for `ed25519`, what signs: the
+            method `sign` of a private key.
         tag: what the signatures are for, where the edge asks for it.
         covered: names of more headers that are signed, where a request has them.
 
@@ -46,7 +47,7 @@ class Signer:
         if callable(secret):
             self._sign = secret
         else:
-            self._sign = _mac(secret.encode() if isinstance(secret, str) else secret)
+            self._sign = _mac(secret.rstrip("\r\n").encode() if isinstance(secret, str) else secret)
 
     def headers(
         self, method: str, url: str, body: bytes | str = b"", headers: Mapping[str, str] | None = None

@@ -6,7 +6,7 @@ What the address alone decides is decided before any credential is looked at; th
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,11 +41,16 @@ def _denied(why: str) -> Decision:
     return Decision(allowed=False, rule="", why=why)
 
 
-_BY_CONTRACT = Decision(allowed=True, rule="", why="the contract itself allows it, and no rule denies it")
-
-
 class AccessDenied(Exception):  # noqa: N818 - what happens to a request, not an error of ours
-    """Why a request was refused, for its record: the client is not told."""
+    """Why a request was refused, for its record: the client is not told.
+
+    Attributes:
+        rule: the name of the rule that refused it; empty where none did.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision.why)
+        self.rule = decision.rule
 
 
 class Rule:
@@ -124,11 +129,12 @@ class Access:
 
     Attributes:
         rules: those about this contract.
+        public: whether nobody is known there.
     """
 
     def __init__(self, call: Call[Any, Any], rules: Iterable[AccessRule], default: Default) -> None:
         self.rules = [Rule(settings) for settings in rules if settings.covers(call)]
-        self._public = call.public
+        self.public = call.public
         self._default = default
         self._scopes = frozenset(call.scopes)
         self._deny = [rule for rule in self.rules if rule.settings.effect == "deny"]
@@ -141,11 +147,8 @@ class Access:
 
     @property
     def looks_at_callers(self) -> bool:
-        """Whether anything is left to decide once the caller is known."""
-        if self._public:
-            return False
-        asks = any(rule.settings.asks_for_a_caller for rule in self.rules)
-        return asks or self.looks_at_addresses or bool(self._scopes) or self.closed
+        """Whether anything is left to decide, or a rule to name, once the caller is known."""
+        return not self.public and bool(self.rules or self._scopes or self.closed)
 
     @property
     def closed(self) -> bool:
@@ -154,7 +157,7 @@ class Access:
             return True
         if not self._allow:
             return self._default == "deny"
-        return self._public and all(rule.conditions for rule in self._allow)
+        return self.public and all(rule.conditions for rule in self._allow)
 
     def at_the_door(self, address: str) -> Decision | None:
         """Why a client at this address is not let in, whoever it is; None where that depends."""
@@ -165,26 +168,26 @@ class Access:
         here = self._from(address)
         if here.denied is not None:
             return here.denied
-        if caller is None or self._public:
+        if caller is None or self.public:
             return here.allow[0].decision if here.allow else self._without_a_rule()
         if not self._scopes <= caller.scopes:
             missing = ", ".join(sorted(self._scopes - caller.scopes))
-            return Decision(
-                allowed=False, rule="", why=f"the contract asks for scopes that the caller lacks: {missing}"
-            )
+            return _denied(f"the contract asks for scopes that the caller lacks: {missing}")
         for rule in here.deny:
             if rule.takes_caller(caller):
-                return Decision(allowed=False, rule=rule.name, why=f"the rule {rule.name} denies it")
+                return rule.decision
         for rule in here.allow:
             if rule.takes_caller(caller):
-                return Decision(allowed=True, rule=rule.name, why=f"the rule {rule.name} allows it")
-        return self._without_a_rule()
+                return rule.decision
+        return self._without_a_rule([(rule, rule.mismatches(caller, address)) for rule in self._allow])
 
-    def _without_a_rule(self) -> Decision:
+    def _without_a_rule(self, unmatched: Sequence[tuple[Rule, Sequence[str]]] = ()) -> Decision:
+        """What holds where no rule decides: rules that allow something of the contract, and what of each is not met."""
         if self._allow:
-            return Decision(allowed=False, rule="", why="rules allow some of this contract, and none of them matches")
+            which = ", ".join(f"{rule.name} ({', '.join(failed)})" for rule, failed in unmatched)
+            return _denied(f"rules allow some of this contract, and none of them matches: {which}")
         if self._default == "deny":
-            return Decision(allowed=False, rule="", why="no rule allows anything of this contract")
+            return _denied("no rule allows anything of this contract")
         return Decision(allowed=True, rule="", why="the caller has the scopes of the contract, and no rule denies it")
 
     def _from(self, address: str) -> _FromHere:
@@ -198,15 +201,16 @@ class Access:
     def _look(self, address: str) -> _FromHere:
         deny = tuple(rule for rule in self._deny if rule.takes_address(address))
         allow = tuple(rule for rule in self._allow if rule.takes_address(address))
-        if self._public:  # nobody is known there, so what rules say of callers matches nobody
+        if self.public:  # nobody is known there, so what rules say of callers matches nobody
             deny = tuple(rule for rule in deny if not rule.conditions)
             allow = tuple(rule for rule in allow if not rule.conditions)
         for rule in deny:
             if not rule.conditions:
-                return _FromHere(
-                    Decision(allowed=False, rule=rule.name, why=f"the rule {rule.name} denies it"), deny, allow
-                )
+                return _FromHere(rule.decision, deny, allow)
         denied = None
         if not allow and not self._without_a_rule().allowed:
-            denied = self._without_a_rule()
+            unmatched = [
+                (rule, rule.mismatches(None, address) if self.public else ["addresses"]) for rule in self._allow
+            ]
+            denied = self._without_a_rule(unmatched)
         return _FromHere(denied, deny, allow)

@@ -13,6 +13,7 @@ from busgate.contracts import Caller, Catalog
 from busgate.contracts.catalog import AnyCall
 from busgate.contracts.secret import MASK, reply_secret_paths, secret_paths, shown
 
+from .access import AccessDenied
 from .audit_sinks import Line, Sink
 from .batches import Batches
 from .exchange import Exchange, Step
@@ -25,7 +26,7 @@ CUT = 200
 
 # fmt: off
 Note = tuple[
-    float, float, bytes, bytes, Caller | None, str, str, str, str, str, tuple[str, ...], bool, str,
+    float, float, bytes, bytes, Caller | None, str, str, str, str, str, tuple[str, ...], bool, str, str, Sequence[str],
     int, str, str, str, float | None, float | None, int, int, bytes, bytes,
 ]
 # fmt: on
@@ -85,7 +86,8 @@ class Audit:
             None if caller is None else caller.caller, "" if caller is None else caller.scheme,
             exchange.noted_address, request.message.method, exchange.topic, "" if contract else request.message.path,
             exchange.variables if contract else (), refusal is not None,
-            "" if refusal is None else _reason(refusal), status, outcome, failure,
+            "" if refusal is None else _reason(refusal), _rule(exchange, refusal),
+            () if refusal is None else refusal.violated, status, outcome, failure,
             "" if reply is None else reply.service, None if reply is None else reply.queued_ms,
             None if reply is None else reply.ran_ms,
             request.content.total_bytes, len(answer),
@@ -115,7 +117,7 @@ class Audit:
         # fmt: off
         (
             _, total, call_id, traceparent, caller, scheme, address, method, topic, path, variables, refused, reason,
-            status, outcome, failure, service, queue_ms, ran_ms, sent, answered, request, reply,
+            rule, limits, status, outcome, failure, service, queue_ms, ran_ms, sent, answered, request, reply,
         ) = note
         # fmt: on
         contract = self._contracts.get(topic)
@@ -130,8 +132,9 @@ class Audit:
             f'"scheme":"{scheme}","tenant":{quoted(tenant)},"address":{quoted(address)},"method":{quoted(method[:CUT])},'
             f'"topic":"{topic}","route":{contract.route if contract else _NONE},'
             f'"variables":{contract.variables(variables) if contract and variables else "{}"},'
-            f'"decision":"{"refused" if refused else "allowed"}","reason":{quoted(reason[:CUT])},"status":{status},'
-            f'"outcome":"{outcome}","failure":{quoted(failure)},"service":{quoted(service)},'
+            f'"decision":"{"refused" if refused else "allowed"}","reason":{quoted(reason[:CUT])},'
+            f'"rule":{quoted(rule)},"limits":[{",".join(map(quoted, limits))}],"status":{status},"outcome":"{outcome}",'
+            f'"failure":{quoted(failure)},"service":{quoted(service)},'
             f'"total_ms":{total * 1000:.3f},"queue_ms":{_millis(queue_ms)},"ran_ms":{_millis(ran_ms)},'
             f'"request_bytes":{sent},"reply_bytes":{answered}{more}}}\n'
         )
@@ -153,6 +156,13 @@ def _reason(refusal: Refusal) -> str:
     if refusal.errors:
         return "; ".join(f"{error.get('pointer') or error.get('name')}: {error['detail']}" for error in refusal.errors)
     return refusal.detail or refusal.kind.title
+
+
+def _rule(exchange: Exchange, refusal: Refusal | None) -> str:
+    """The access rule that decided: it let the request in, whatever became of it then, or it did not."""
+    if refusal is not None and isinstance(refusal.__cause__, AccessDenied):
+        return refusal.__cause__.rule
+    return getattr(exchange, "rule", "")
 
 
 class _Contract:

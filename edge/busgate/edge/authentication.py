@@ -14,6 +14,9 @@ from .verified import CredentialRefused, VerifiedCaller
 
 Headers = tuple[tuple[str, str], ...]
 
+_NONE = CredentialRefused("no credential of a kind that is configured")
+"""One for all: a flood of requests without any should cost little."""
+
 
 def authentication(schemes: Sequence[Scheme], accepted: Collection[str]) -> Step:
     """The step that finds the caller of a contract.
@@ -51,8 +54,7 @@ class _Authentication:
             raise self._refuse() from error
         if not isinstance(found, VerifiedCaller):
             return self._wait(exchange, found)
-        if found.scheme not in self._accepted:
-            raise self._refuse()
+        self._check_taken(found)
         exchange.caller = found
         return None
 
@@ -61,13 +63,19 @@ class _Authentication:
             found = await wait
         except CredentialRefused as error:
             raise self._refuse() from error
-        if found.scheme not in self._accepted:
-            raise self._refuse()
+        self._check_taken(found)
         exchange.caller = found
+
+    def _check_taken(self, *found: VerifiedCaller) -> None:
+        """One is of a scheme that the contract takes. Raises Refusal."""
+        if all(each.scheme not in self._accepted for each in found):
+            presented = " and ".join(each.scheme for each in found)
+            taken = ", ".join(sorted(self._accepted))
+            raise self._refuse() from CredentialRefused(f"the contract takes {taken}, not {presented}")
 
     def _several(self, exchange: Exchange, presented: Sequence[Scheme]) -> Awaitable[None]:
         if not presented:
-            raise Refusal(UNAUTHENTICATED, headers=self._challenge)
+            raise Refusal(UNAUTHENTICATED, headers=self._challenge) from _NONE
         return self._agree(exchange, presented)
 
     async def _agree(self, exchange: Exchange, presented: Sequence[Scheme]) -> None:
@@ -79,11 +87,11 @@ class _Authentication:
                 callers.append(found if isinstance(found, VerifiedCaller) else await found)
             except CredentialRefused as error:
                 raise self._refuse() from error
-        taken = [each for each in callers if each.scheme in self._accepted]
         tenants = {each.caller.tenant for each in callers if each.caller.tenant}
-        if not taken or len(tenants) > 1 or any(each.caller != taken[0].caller for each in callers):
+        if len(tenants) > 1 or any(each.caller != callers[0].caller for each in callers):
             raise self._refuse() from CredentialRefused("two credentials name different callers, or tenants")
-        exchange.caller = taken[0]
+        self._check_taken(*callers)
+        exchange.caller = next(each for each in callers if each.scheme in self._accepted)
 
 
 def _headers(challenges: Iterable[str]) -> Headers:

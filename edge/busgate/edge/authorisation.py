@@ -14,15 +14,22 @@ def address_check(access: Access) -> Step | None:
 
     The step raises Refusal FORBIDDEN.
     """
-    if not access.looks_at_addresses and not access.closed:
-        return None
+    where = address_of if access.looks_at_addresses else _nowhere
 
     def step(exchange: Exchange) -> None:
-        denied = access.at_the_door(exchange.address)
+        denied = access.at_the_door(where(exchange))
         if denied is not None:
-            raise Refusal(FORBIDDEN) from AccessDenied(denied.why)
+            raise Refusal(FORBIDDEN) from AccessDenied(denied)
 
-    return step
+    def of_public(exchange: Exchange) -> None:
+        decision = access.decide(None, where(exchange))
+        if not decision.allowed:
+            raise Refusal(FORBIDDEN) from AccessDenied(decision)
+        exchange.rule = decision.rule
+
+    if access.public:
+        return of_public if access.rules or access.closed else None
+    return step if access.looks_at_addresses or access.closed else None
 
 
 def authorisation(call: Call[Any, Any], access: Access) -> Step | None:
@@ -44,12 +51,13 @@ def authorisation(call: Call[Any, Any], access: Access) -> Step | None:
         decision = decide(caller, where(exchange))
         if not decision.allowed:
             headers = () if required <= caller.scopes else for_scopes
-            raise Refusal(FORBIDDEN, headers=headers) from AccessDenied(decision.why)
+            raise Refusal(FORBIDDEN, headers=headers) from AccessDenied(decision)
+        exchange.rule = decision.rule
 
     def scopes_alone(exchange: Exchange) -> None:
         assert exchange.caller is not None
         if not required <= exchange.caller.scopes:
-            raise Refusal(FORBIDDEN, headers=for_scopes)
+            raise Refusal(FORBIDDEN, headers=for_scopes) from AccessDenied(decide(exchange.caller.caller, ""))
 
     return step if access.rules or access.closed else scopes_alone
 

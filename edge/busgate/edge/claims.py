@@ -186,6 +186,8 @@ def _words(value: Any, what: str) -> list[str]:
 
 
 def _tenant(value: Any) -> str:
+    if value == []:
+        raise TokenRefused("it names no tenant, and tenant_claim asks for one")
     if not isinstance(value, str) or not value or len(value.encode()) > SUBJECT_LIMIT or not value.isprintable():
         raise TokenRefused("the tenant is not a text of 1 to 256 bytes")
     return value

@@ -33,6 +33,7 @@ class Exchange:
         "reply",
         "request",
         "response",
+        "rule",
         "signed",
         "started",
         "topic",
@@ -47,6 +48,8 @@ class Exchange:
     message: bytes
     """The canonical JSON of the request, which is what travels."""
     response: Response
+    rule: str
+    """The name of the access rule that let it in, or empty; only where there are rules."""
     trace: Trace
     """Only where tracing is on."""
 

@@ -134,6 +134,10 @@ class _Issuer:
                 self._decode(token, key.material, key.algorithm)
             except jwt.InvalidSignatureError:
                 continue
+            except jwt.MissingRequiredClaimError as error:
+                raise TokenRefused(f"it has no {error.claim}") from error
+            except jwt.InvalidAudienceError as error:
+                raise TokenRefused("its aud does not name us") from error
             except jwt.PyJWTError as error:
                 raise TokenRefused(type(error).__name__) from error
             return

@@ -225,6 +225,7 @@ def _audit(parser: Parser) -> None:
     parser.add_argument("--status", metavar="STATUS", help="only 2xx, 4xx, 5xx or a status")
     parser.add_argument("--outcome", choices=("executed", "not_executed", "unknown"), help="only with this outcome")
     parser.add_argument("--refused", action="store_true", help="only calls that the edge refused")
+    parser.add_argument("--rule", metavar="NAME", help="only what this access rule decided, or this limit refused")
     parser.add_argument("--since", metavar="TIME", help="only from then on: 15m (ago) or 2026-01-31T12:00")
     parser.add_argument("--until", metavar="TIME", help="only before then")
     parser.add_argument("--by", choices=("caller", "topic"), help="figures for each caller or topic, instead of calls")

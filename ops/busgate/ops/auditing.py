@@ -87,6 +87,7 @@ class Wanted:
         status: `4xx`, `5xx`, or a status.
         outcome: whether the work was done.
         refused: only what the edge refused.
+        rule: access rule that decided, or limit that refused.
         since: from then on.
         until: before then.
 
@@ -99,6 +100,7 @@ class Wanted:
     status: str | None = None
     outcome: str | None = None
     refused: bool = False
+    rule: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -118,9 +120,12 @@ class Wanted:
             and self.status in (None, str(status), f"{status // 100}xx")
             and self.outcome in (None, record["outcome"])
             and not (self.refused and record["decision"] != "refused")
+            and (self.rule is None or self.rule in (record.get("rule"), *record.get("limits", ())))
         )
 
 
+MOCK = "mock"
+"""What records call who answers by the examples of a contract."""
 HEAD = f"{'TIME':19}  {'STATUS':6}  {'METHOD':7}  {'TOPIC':28}  {'CALLER':16}  {'ADDRESS':15}  {'TOTAL':>9}  OUTCOME"
 
 
@@ -128,8 +133,9 @@ def as_text(record: Record) -> str:
     """One line for people, by the clock on their wall."""
     when = when_of(record["timestamp"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     status = record["status"]
-    refused = record["decision"] == "refused"
-    why = f"refused: {record['reason']}" if refused else record["outcome"]
+    why = f"refused: {record['reason']}" if record["decision"] == "refused" else record["outcome"]
+    if record.get("service") == MOCK:
+        why = f"{why} ({MOCK}: by an example)"
     topic = record["topic"] or str(record.get("path", "-"))
     line = (
         f"{when}  {status:<6}  {record['method'][:7]:7}  {topic:28}  {record['caller'] or '-':16}  "

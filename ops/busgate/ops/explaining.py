@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from .faults import CommandError, printable
 REFUSED = 1
 """Exit code for no."""
 
+_TOKEN = re.compile(r"(Bearer )?ey[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+"""A JWT, which would pass for the name of a caller that no rule is about."""
+
 
 def explain(settings: EdgeSettings, catalog: Catalog, options: argparse.Namespace) -> int:
     """Say yes or no, and why; the exit code.
@@ -25,6 +29,8 @@ def explain(settings: EdgeSettings, catalog: Catalog, options: argparse.Namespac
         CommandError: there is no such contract, or caller or address are none.
     """
     name, topic = options.explain
+    if _TOKEN.fullmatch(name):
+        raise CommandError(["--explain: that is a token; give a name, or its claims as JSON"])
     address = _address(options.address)
     call = find_contract(topic, catalog)
     if call is None:
@@ -33,11 +39,13 @@ def explain(settings: EdgeSettings, catalog: Catalog, options: argparse.Namespac
     access = Access(call, settings.access, settings.access_default)
     decision = access.decide(caller, address)
     schemes = [] if call.public else sorted(accepted(call, settings.accept, settings.schemes))
+    rules = list(_rules(access, caller, address))
     if options.json:
-        print(json.dumps(_document(call, decision, schemes) | {"rules": list(_rules(access, caller, address))}))
+        print(json.dumps(_document(call, decision, schemes) | {"rules": rules}))
     else:
-        rules = list(_rules(access, caller, address))
-        print("\n".join(_text(call, access, decision, schemes, rules=rules, address=address)))
+        print("\n".join(_text(call, decision, schemes, rules)))
+        if not address and access.looks_at_addresses:
+            print("  rules look at the client's address, which is not known: --address says which")
     return 0 if decision.allowed else REFUSED
 
 
@@ -64,15 +72,7 @@ def _document(call: Call[Any, Any], decision: Decision, schemes: list[str]) -> d
     }
 
 
-def _text(
-    call: Call[Any, Any],
-    access: Access,
-    decision: Decision,
-    schemes: list[str],
-    *,
-    rules: list[dict[str, Any]],
-    address: str,
-) -> Iterator[str]:
+def _text(call: Call[Any, Any], decision: Decision, schemes: list[str], rules: list[dict[str, Any]]) -> Iterator[str]:
     yield f"{'yes' if decision.allowed else 'no'}: {printable(decision.why)}"
     yield (
         f"  {call.topic} is public: nobody is asked who they are"
@@ -82,5 +82,3 @@ def _text(
     for rule in rules:
         what = "matches" if rule["matches"] else f"does not match: {', '.join(rule['fails'])}"
         yield f"  {rule['effect']:<5}  {rule['rule']:<24}  {what}"
-    if access.looks_at_addresses and not address:
-        yield "  rules look at the client's address, which is not known: --address says which"

@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
         status=options.status,
         outcome=options.outcome,
         refused=options.refused,
+        rule=options.rule,
         since=moment(options.since, "--since") if options.since else None,
         until=moment(options.until, "--until") if options.until else None,
     )
