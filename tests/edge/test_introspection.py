@@ -13,8 +13,9 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BaseModel, ValidationError
-from support.certificates import self_signed, server_context
+from support.certificates import CLIENT, Authority, self_signed, server_context
 from support.endpoint import Endpoint
 from support.issuer import Serve, answer, drip, endless, hang_up, never, nonsense
 
@@ -92,13 +93,16 @@ async def test_a_token_that_the_issuer_calls_active_is_good_and_its_claims_are_m
 
 
 async def test_a_token_that_is_bound_to_a_certificate_is_good_on_its_connections_alone(endpoint: Endpoint) -> None:
-    own = PeerCertificate(b"a certificate")
+    authority = Authority()
+    own, another = (
+        PeerCertificate(authority.issue(usage=CLIENT).certificate.public_bytes(Encoding.DER)) for _ in range(2)
+    )
     endpoint.says(cnf={"x5t#S256": own.thumbprint})
     verifier = TokenVerifier([])
     outcomes = []
     async with asking(endpoint) as introspector:
         bearer = Bearer(verifier, IssuerKeys([], verifier), introspector)
-        for certificate in (own, PeerCertificate(b"another"), None, own):
+        for certificate in (own, another, None, own):
             origin = cast(Origin, SimpleNamespace(certificate=certificate))
             exchange = Exchange(Request(b"0" * 32, cast(RawRequestMessage, None), EMPTY_PAYLOAD, origin), 0.0)
             exchange.head = Head("GET", "/", "", {b"authorization": b"Bearer opaque"})
