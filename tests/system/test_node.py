@@ -58,7 +58,10 @@ class Shop:
         await edge.start(listener)
         self._base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._client = await self._closing.enter_async_context(
-            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token('ann', 'orders:write')}"})
+            aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {token('ann', 'orders:write')}"},
+                connector=aiohttp.TCPConnector(limit=16),  # so few that no worker is too slow for them
+            )
         )
 
     async def node(self, url: str | None = None, *, jwks: Path | None = None) -> Process:
