@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import door, growth, memory, overload, rates, records, slow, tapped, wrk
+from bench import door, growth, many, memory, overload, rates, records, slow, tapped, wrk
 from bench.broker import broker
 from bench.gateway import GatewayError
 from bench.report import Table
@@ -25,6 +25,7 @@ SECTIONS = {
     "door": door.door,
     "growth": growth.growth,
     "memory": memory.memory,
+    "many": many.many,
     "slow": slow.slow,
     "tap": tapped.tap,
     "records": records.records,
