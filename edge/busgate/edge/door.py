@@ -11,7 +11,7 @@ from .access_rules import accepted
 from .api_keys.scheme import ApiKeys
 from .api_keys.watch import KeyWatch
 from .authentication import authentication, refuser
-from .authorisation import address_check, authorisation
+from .authorisation import address_check, authorisation, find_address
 from .bearer import Bearer
 from .client_address import ClientAddresses
 from .client_certificates import ClientCertificates
@@ -90,6 +90,13 @@ class Door:
         if call not in self._access:  # both steps ask one, so that it looks at an address once
             self._access[call] = Access(call, self._settings.access, self._settings.access_default)
         return self._access[call]
+
+    def whereabouts(self) -> Step | None:
+        """The step that finds where clients behind proxies are; None where no proxy is trusted.
+
+        The step raises Refusal BAD_REQUEST where a trusted proxy does not say so in a form that can be read.
+        """
+        return find_address if self._settings.trusted_proxies else None
 
     def address_check(self, call: Call[Any, Any]) -> Step | None:
         """The step that refuses clients by their address alone; None where none is."""

@@ -61,6 +61,8 @@ def build_path(
     path: list[Step | None] = [
         # Before anything can refuse it: what is refused is traced too.
         None if tracing is None else tracing.begin,
+        # Where it cannot be told who calls, nothing is done: the audit would name the proxy, and so would rules.
+        door.whereabouts(),
         # Before any credential: to check one costs more than to send one.
         door.address_check(call),
         *door.limits.before_authentication(call),
