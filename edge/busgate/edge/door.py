@@ -64,11 +64,11 @@ class Door:
         self.addresses = ClientAddresses(settings.trusted_proxies, header=settings.address_header)
         if settings.signature.keys:
             self.schemes.append(Signatures(settings.signature, self.store))
-        self._key_watch: KeyWatch | None = None
+        self.key_watch: KeyWatch | None = None
         if settings.api_keys.file is not None:
             keys = ApiKeys(settings.api_keys.header)
             self.schemes.append(keys)
-            self._key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
+            self.key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
 
     def authentication(self, call: Call[Any, Any]) -> Step | None:
         """The step that finds the caller; None where the contract is public."""
@@ -127,6 +127,7 @@ class Door:
         found = (
             None if self._tokens_alone else self._keys_away,
             self._store_away if self._does_without_store else None,
+            None if self.key_watch is None or self.key_watch.fault is None else f"API keys: {self.key_watch.fault}",
         )
         return "; ".join(filter(None, found)) or None
 
@@ -160,13 +161,13 @@ class Door:
         await self.issuer_keys.start()
         if self.signing_keys is not None:
             self.signing_keys.start()
-        if self._key_watch is not None:
-            await self._key_watch.start()
+        if self.key_watch is not None:
+            await self.key_watch.start()
 
     async def close(self) -> None:
         await self.issuer_keys.close()
-        if self._key_watch is not None:
-            await self._key_watch.close()
+        if self.key_watch is not None:
+            await self.key_watch.close()
         await self.store.close()
         for each in (self.introspector, self.pre_call):
             if each is not None:
