@@ -97,6 +97,10 @@ class CorsPolicy:
     def allows(self, origin: bytes) -> bool:
         return self._all or origin in self._granted
 
+    def allows_credentials(self, origin: bytes) -> bool:
+        """Whether pages of an origin may send what their browser knows of its user."""
+        return self._settings.credentials and origin in self._granted
+
     def preflight(self, methods: Sequence[str]) -> Response:
         """The answer to an allowed origin that asks what it may do; `block` is still to be added."""
         headers = [

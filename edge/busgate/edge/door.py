@@ -82,6 +82,13 @@ class Door:
             return None
         return content_check(call, refuser(self.schemes, self._accepted(call)))
 
+    @property
+    def ambient(self) -> frozenset[str]:
+        """The schemes whose credentials browsers send by themselves: certificates, and cookies for pre-calls."""
+        decided = self._settings.pre_call
+        by_cookie = {"pre-call"} if decided is not None and "cookie" in decided.headers else set()
+        return self._settings.schemes & ({"certificate"} | by_cookie)
+
     def _accepted(self, call: Call[Any, Any]) -> frozenset[str]:
         return accepted(call, self._settings.accept, self._settings.schemes)
 
