@@ -124,15 +124,14 @@ class Door:
     @property
     def unready(self) -> str | None:
         """Why no caller at all can be let in now."""
-        return (self._keys_away if self._tokens_alone else None) or (
-            None if self._does_without_store else self._store_away
-        )
+        keys = self.issuer_keys.unready if self._tokens_alone else None
+        return keys or (None if self._does_without_store else self._store_away)
 
     @property
     def remark(self) -> str | None:
         """What the operator should know although callers are let in."""
         found = (
-            None if self._tokens_alone else self._keys_away,
+            None if self._tokens_alone else self.issuer_keys.unready,
             self._store_away if self._does_without_store else None,
             None if self.key_watch is None or self.key_watch.fault is None else f"API keys: {self.key_watch.fault}",
         )
@@ -142,10 +141,6 @@ class Door:
     def _tokens_alone(self) -> bool:
         """Whether nobody can prove who it is but by a token of an issuer."""
         return self._settings.schemes == {"jwt"}
-
-    @property
-    def _keys_away(self) -> str | None:
-        return self.issuer_keys.unready
 
     @property
     def _does_without_store(self) -> bool:
