@@ -3,16 +3,19 @@
 import ipaddress
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import cast
+from typing import Annotated, cast
 
 import pytest
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
+from support.site import serving
 
 from busgate.bus import Bus
 from busgate.bus.embedded import EmbeddedBroker
+from busgate.contracts import Call, http
 from busgate.edge.client_address import HOPS, AddressHeader, ClientAddresses
 from busgate.edge.door import Door
 from busgate.edge.exchange import Exchange
@@ -21,6 +24,7 @@ from busgate.edge.networks import address, network
 from busgate.edge.refusal import BAD_REQUEST, Refusal
 from busgate.edge.request import Origin, Request
 from busgate.edge.settings import EdgeSettings
+from busgate.workers import Context, Service
 
 PROXY, INNER = "10.0.0.1", "10.0.0.2"
 TRUSTED = ["10.0.0.0/8", "2001:db8:aaaa::/48", "192.0.2.7"]
@@ -266,6 +270,37 @@ async def test_an_edge_believes_the_proxies_of_its_settings() -> None:
         door = Door(settings, bus)
 
     assert door.addresses.of(PROXY, {b"forwarded": b"for=203.0.113.9"}) == "203.0.113.9"
+
+
+class Seen(BaseModel):
+    address: Annotated[str, http.Header("X-Address")] = ""
+
+
+where = Call("test.where.v1", http.get("/where"), request=Seen, reply=Seen, public=True)
+wheres = Service("wheres")
+
+
+@wheres.handles(where)
+async def answer(request: Seen, context: Context) -> Seen:
+    return request
+
+
+@pytest.mark.parametrize(
+    ("header", "sent"),
+    [(XFF, "203.0.113.9, unknown"), (FORWARDED, 'for=", for=203.0.113.9')],
+    ids=["of the proxy itself", "a quote that the client left open"],
+)
+async def test_where_it_cannot_be_told_who_calls_nothing_is_done(header: AddressHeader, sent: str) -> None:
+    """Else rules, services and the audit would be told the address of the proxy, which may be let in everywhere."""
+    rule = {"request_set": ["X-Address: ${client.address}"]}
+    trusted = ["127.0.0.0/8"]
+    async with serving([where], [wheres], headers=[rule], trusted_proxies=trusted, address_header=header) as site:
+        told = await site.ask("GET", "/where", headers={header: "203.0.113.9" if header == XFF else "for=203.0.113.9"})
+        untold = await site.ask("GET", "/where", headers={header: sent})
+
+    assert (told.status, told.body) == (200, b'{"address":"203.0.113.9"}')
+    assert untold.status == 400
+    assert b"does not say who called it" in untold.body
 
 
 def test_what_is_told_of_a_request_never_fails_on_its_address() -> None:

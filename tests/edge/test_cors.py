@@ -26,6 +26,7 @@ class Order(BaseModel):
 read = Call("shop.orders.read.v1", http.get("/orders/{id}"), request=Read, reply=Order, public=True)
 drop = Call("shop.orders.drop.v1", http.delete("/orders/{id}"), request=Order, reply=Order)
 stock = Call("shop.stock.read.v1", http.get("/stock/{id}"), request=Order, reply=Order, public=True)
+change = Call("shop.orders.change.v1", http.post("/orders/{id}"), request=Order, reply=Order, public=True)
 shop = Service("shop")
 
 
@@ -128,6 +129,23 @@ async def test_without_tables_nothing_is_said(tmp_path):
 
     assert (answer.status, cors_of(answer)) == (200, {})
     assert (asked.status, cors_of(asked)) == (405, {})
+
+
+async def test_a_method_without_a_table_is_not_granted_by_that_of_another_at_its_path():
+    """Browsers send a POST that was allowed its headers, whatever methods the answer lists (Fetch Standard, 4.8)."""
+    tables = [{"topics": ["shop.orders.read.v1"], "origins": ["*"]}]
+    async with serving([*CONTRACTS, change], [shop], cors=tables) as site:
+        asked = await site.raw("OPTIONS", "/orders/1", [("Origin", OTHER), (PREFIX + "Request-Method", "POST")])
+
+    assert asked.status == 405
+    assert "Allow-Headers" not in cors_of(asked)
+
+
+async def test_two_origins_are_none():
+    async with serving(CONTRACTS, [shop], cors=TABLES) as site:
+        answer = await site.raw("GET", "/orders/1", [("Origin", SHOP), ("Origin", OTHER)])
+
+    assert (answer.status, cors_of(answer)) == (400, REFUSED)
 
 
 async def test_the_first_table_that_covers_a_contract_holds():

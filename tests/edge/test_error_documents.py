@@ -139,6 +139,8 @@ BAD: list[Any] = [
     pytest.param({"template": "<a href='${type}'>"}, "line 1: values stand between tags", id="in a link"),
     pytest.param({"template": "<p title='a > b' id=\"${type}\">"}, "between tags", id="in a tag that holds a >"),
     pytest.param({"template": "<a onclick=\"if (1 > 0) say('${type}')\">"}, "between tags", id="in a script of a tag"),
+    pytest.param({"template": "<script src='a'/>${type}"}, "between tags", id="in a script that only looks closed"),
+    pytest.param({"template": "<![what[a]]>${type}"}, "no HTML", id="behind what is no HTML"),
     pytest.param({"template": "<!-- > ${type} -->"}, "between tags", id="in a comment"),
     pytest.param({"template": "<script>x = '</scripts>${type}'"}, "between tags", id="in a script that goes on"),
     pytest.param({"template": "<script>\nx = '${type}'"}, "line 2: values stand between tags", id="in a script"),
@@ -150,6 +152,14 @@ BAD: list[Any] = [
     pytest.param({"media_type": "text/html\r\nX: y"}, "must be text/html", id="two lines"),
     pytest.param({"status": 200}, "400", id="a success"),
 ]
+
+
+def test_values_stand_wherever_a_browser_reads_text():
+    template = (
+        "<!DOCTYPE html><title>${status} ${title}</title><style>p { color: red }</style><p id='a > b'>${detail}<br/>"
+    )
+
+    ErrorSettings.model_validate({"types": ["*"], "media_type": "text/html", "template": template})
 
 
 @pytest.mark.parametrize(("changes", "why"), BAD)

@@ -1,8 +1,9 @@
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from support.api_keys import add_key
 
 from busgate.contracts import Call, Catalog, http
 from busgate.edge.issuers import IssuerSettings
@@ -140,3 +141,16 @@ def test_a_scope_that_no_token_can_grant_is_a_fault() -> None:
     (fault,) = faults_with(EdgeSettings.model_validate({"jwt": [issuer()]}), catalog(scopes={"orders read"}))
 
     assert "'orders read'" in fault
+
+
+def test_a_contract_that_reads_the_header_of_keys_cannot_be_served(tmp_path: Path) -> None:
+    class Keyed(BaseModel):
+        key: Annotated[str, http.Header("x-shop-key")]
+
+    add_key(tmp_path / "keys.jsonl")
+    settings = EdgeSettings.model_validate({"api_keys": {"file": tmp_path / "keys.jsonl", "header": "X-Shop-Key"}})
+    reads = Call("shop.keyed.v1", http.get("/keyed"), request=Keyed, reply=Keyed)
+
+    (fault,) = faults_with(settings, Catalog([reads]))
+
+    assert fault.startswith("contract shop.keyed.v1: it reads the header X-Shop-Key, which is for keys here")

@@ -143,6 +143,20 @@ def test_a_safe_configuration_has_no_warnings(run: Run, file: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_files_that_others_can_change_or_read_are_a_warning(run: Run, file: Path, folder: Path) -> None:
+    (folder / "audit.jsonl").touch()
+    (folder / "audit.jsonl").chmod(0o644)
+    file.write_text(file.read_text() + '[edge.audit]\nto = "file"\nfile = "audit.jsonl"\n')
+    file.chmod(0o602)
+
+    done = run("check")
+
+    assert [line.partition(": ")[2] for line in told(done)] == [
+        "busgate.toml:7: edge.audit.file: it says who did what, and can be read by everyone; chmod o-r it",
+        "busgate.toml: everyone can change what holds here: chmod o-w busgate.toml",
+    ]
+
+
 def test_signatures_for_any_host_are_a_warning(run: Run, file: Path) -> None:
     key = '[[edge.signature.keys]]\nkeyid = "k"\nsubject = "s"\nsecret = { env = "S" }\n'
     file.write_text(f"{file.read_text()}[edge.signature]\nforget_nonces = true\n{key}")

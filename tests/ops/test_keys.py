@@ -4,12 +4,13 @@ import asyncio
 import json
 import re
 import stat
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support.api_keys import add_key
-from support.command import Run
+from support.command import COMMAND, Run
 from support.signed import request
 
 from busgate.edge.api_keys.memory import load_keys
@@ -50,6 +51,27 @@ def test_a_key_is_made_shown_once_listed_and_revoked(run: Run, folder: Path) -> 
     assert held
     assert not holds(folder, key)
     assert stat.S_IMODE((folder / "keys.jsonl").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o600, False)])
+def test_a_key_in_a_file_that_everyone_can_read_is_a_warning(folder: Path, mode: int, warned: bool) -> None:
+    file = folder / "shop.key"
+    file.touch()
+    file.chmod(mode)
+
+    with file.open("w") as written:
+        done = subprocess.run(
+            [*COMMAND, "keys", "create", "shop"],
+            cwd=folder,
+            stdout=written,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+
+    assert re.fullmatch(PATTERN, file.read_text().strip())
+    assert ("everyone can read the file that the key stands in now: chmod o-r it" in done.stderr) == warned
 
 
 def test_a_rotated_key_and_the_one_before_hold_both_until_the_old_is_revoked(run: Run, folder: Path) -> None:

@@ -97,6 +97,7 @@ class Edge:
                 ids=ids,
                 audit=audit,
                 tracing=tracing,
+                pages=None if finishing.cors is None else finishing.cors.of(call.topic),
             )
             return Operation(
                 call.topic, path, finishing.of(call, more=MARK if is_like(call.topic, settings.mock) else ())

@@ -95,10 +95,13 @@ class Backlog:
             else:
                 self.dropped += count
 
-    def fail(self, why: str) -> None:
-        """Note a failed write, and tell of the first of several."""
+    def fail(self, why: str, *, waits: bool = True) -> None:
+        """Note a failed write, and tell of the first of several. `waits`: what was not written is tried again."""
         if self.failing is None:
-            log.error("audit records cannot be written; they wait", error=why)
+            if waits:
+                log.error("audit records cannot be written; they wait", error=why)
+            else:
+                log.error("audit records cannot be written; they are dropped", error=why)
         self.failing = why
 
     def recover(self) -> None:

@@ -9,6 +9,11 @@ from .exchange import Exchange, Step
 from .refusal import FORBIDDEN, Refusal
 
 
+def find_address(exchange: Exchange) -> None:
+    """The step that makes sure that it can be told where a client is. Raises Refusal BAD_REQUEST."""
+    address_of(exchange)
+
+
 def address_check(access: Access) -> Step | None:
     """The step that refuses addresses, before any credential is looked at; None where none is refused as such.
 

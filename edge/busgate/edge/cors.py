@@ -97,6 +97,10 @@ class CorsPolicy:
     def allows(self, origin: bytes) -> bool:
         return self._all or origin in self._granted
 
+    def allows_credentials(self, origin: bytes) -> bool:
+        """Whether pages of an origin may send what their browser knows of its user."""
+        return self._settings.credentials and origin in self._granted
+
     def preflight(self, methods: Sequence[str]) -> Response:
         """The answer to an allowed origin that asks what it may do; `block` is still to be added."""
         headers = [
@@ -145,7 +149,10 @@ class Cors:
         if origin is None or asked is None:
             return None
         policies = {method: self.of(topic) for method, topic in topics.items()}
-        policy = policies.get(asked.decode("latin-1")) or next(filter(None, policies.values()), None)
+        method = asked.decode("latin-1")
+        # One that no contract has is answered by any: the browser sees the 405. One whose contract has no table is not:
+        # a GET or POST that was allowed its headers is sent, whatever methods the answer lists.
+        policy = policies[method] if method in policies else next(filter(None, policies.values()), None)
         if policy is None:
             return None
         methods = sorted(method for method, each in policies.items() if each is policy)

@@ -12,7 +12,7 @@ from .access_rules import accepted
 from .api_keys.scheme import ApiKeys
 from .api_keys.watch import KeyWatch
 from .authentication import authentication, refuser
-from .authorisation import address_check, authorisation
+from .authorisation import address_check, authorisation, find_address
 from .bearer import Bearer
 from .client_address import ClientAddresses
 from .client_certificates import ClientCertificates
@@ -66,11 +66,11 @@ class Door:
         self.addresses = ClientAddresses(settings.trusted_proxies, header=settings.address_header)
         if settings.signature.keys:
             self.schemes.append(Signatures(settings.signature, self.store))
-        self._key_watch: KeyWatch | None = None
+        self.key_watch: KeyWatch | None = None
         if settings.api_keys.file is not None:
             keys = ApiKeys(settings.api_keys.header)
             self.schemes.append(keys)
-            self._key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
+            self.key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
 
     def authentication(self, call: Call[Any, Any]) -> Step | None:
         """The step that finds the caller; None where the contract is public."""
@@ -93,6 +93,13 @@ class Door:
         refuse = refuser(self.schemes, self._accepted(call))
         return [OneQuestion(used, self.store, refuse=refuse, unchecked=self.limits.counts.note_unchecked)]
 
+    @property
+    def ambient(self) -> frozenset[str]:
+        """The schemes whose credentials browsers send by themselves: certificates, and cookies for pre-calls."""
+        decided = self._settings.pre_call
+        by_cookie = {"pre-call"} if decided is not None and "cookie" in decided.headers else set()
+        return self._settings.schemes & ({"certificate"} | by_cookie)
+
     def _accepted(self, call: Call[Any, Any]) -> frozenset[str]:
         return accepted(call, self._settings.accept, self._settings.schemes)
 
@@ -101,6 +108,13 @@ class Door:
         if call not in self._access:  # both steps ask one, so that it looks at an address once
             self._access[call] = Access(call, self._settings.access, self._settings.access_default)
         return self._access[call]
+
+    def whereabouts(self) -> Step | None:
+        """The step that finds where clients behind proxies are; None where no proxy is trusted.
+
+        The step raises Refusal BAD_REQUEST where a trusted proxy does not say so in a form that can be read.
+        """
+        return find_address if self._settings.trusted_proxies else None
 
     def address_check(self, call: Call[Any, Any]) -> Step | None:
         """The step that refuses clients by their address alone; None where none is."""
@@ -121,16 +135,16 @@ class Door:
     @property
     def unready(self) -> str | None:
         """Why no caller at all can be let in now."""
-        return (self._keys_away if self._tokens_alone else None) or (
-            None if self._does_without_store else self._store_away
-        )
+        keys = self.issuer_keys.unready if self._tokens_alone else None
+        return keys or (None if self._does_without_store else self._store_away)
 
     @property
     def remark(self) -> str | None:
         """What the operator should know although callers are let in."""
         found = (
-            None if self._tokens_alone else self._keys_away,
+            None if self._tokens_alone else self.issuer_keys.unready,
             self._store_away if self._does_without_store else None,
+            None if self.key_watch is None or self.key_watch.fault is None else f"API keys: {self.key_watch.fault}",
         )
         return "; ".join(filter(None, found)) or None
 
@@ -138,10 +152,6 @@ class Door:
     def _tokens_alone(self) -> bool:
         """Whether nobody can prove who it is but by a token of an issuer."""
         return self._settings.schemes == {"jwt"}
-
-    @property
-    def _keys_away(self) -> str | None:
-        return self.issuer_keys.unready
 
     @property
     def _does_without_store(self) -> bool:
@@ -165,13 +175,13 @@ class Door:
         await self.issuer_keys.start()
         if self.signing_keys is not None:
             self.signing_keys.start()
-        if self._key_watch is not None:
-            await self._key_watch.start()
+        if self.key_watch is not None:
+            await self.key_watch.start()
 
     async def close(self) -> None:
         await self.issuer_keys.close()
-        if self._key_watch is not None:
-            await self._key_watch.close()
+        if self.key_watch is not None:
+            await self.key_watch.close()
         await self.limits.close()
         await self.store.close()
         for each in (self.introspector, self.pre_call):

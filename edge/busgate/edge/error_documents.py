@@ -127,14 +127,28 @@ def _check_places(text: str, family: str) -> None:
     """In HTML and XML a value is safe between tags, and nowhere else: escaping does not help in a script or a link."""
     if family not in ("html", "xml"):
         return
-    reader = HTMLParser(convert_charrefs=False)
+    reader = _BrowserReader() if family == "html" else HTMLParser(convert_charrefs=False)
     end = 0
     for place in _VALUE.finditer(text):
-        reader.feed(text[end : place.start()])
+        line = text.count("\n", 0, place.start()) + 1
+        try:
+            reader.feed(text[end : place.start()])
+        except AssertionError:
+            raise TemplateError(line, "something before it is no HTML") from None
         end = place.end()
         if "<" in reader.rawdata or reader.cdata_elem not in _READ_AS_TEXT:  # it waits for the end of what is open
-            line = text.count("\n", 0, place.start()) + 1
             raise TemplateError(line, "values stand between tags: not inside one, nor in a script or style")
+
+
+class _BrowserReader(HTMLParser):
+    """To a browser `<script/>` is the beginning of a script, whatever its author meant."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=False)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - as it is called
+        if tag in self.CDATA_CONTENT_ELEMENTS:
+            self.set_cdata_mode(tag)
 
 
 def _escape_markup(value: str) -> str:

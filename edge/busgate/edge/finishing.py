@@ -109,9 +109,9 @@ def _credentials(settings: EdgeSettings) -> Iterator[str]:
 
 
 def _origin(exchange: Exchange) -> bytes | None:
-    """As it was sent: of what the front door refused nothing else is known."""
-    value = exchange.request.message.headers.get("Origin")
-    return None if value is None else value.encode("utf-8", "surrogateescape")
+    """As it was sent: of what the front door refused nothing else is known. Two are none."""
+    values = exchange.request.message.headers.getall("Origin", ())
+    return values[0].encode("utf-8", "surrogateescape") if len(values) == 1 else None
 
 
 def _path(exchange: Exchange) -> str:

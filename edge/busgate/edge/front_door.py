@@ -54,6 +54,7 @@ whoever follows that would take away what a proxy in front has said, or what was
 
 _SPECIAL = frozenset({b"connection", b"content-encoding", b"expect", b"transfer-encoding"})
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+_OPTION = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")
 _HOST = re.compile(rb"((?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\]))(?::[0-9]{1,5})?")
 
 
@@ -149,7 +150,9 @@ def _is_served(host: bytes, hosts: frozenset[bytes]) -> bool:
 def _check_special(headers: dict[bytes, bytes], rules: DoorRules) -> None:
     connection = headers.get(b"connection", b"close")
     if connection not in _PLAIN_CONNECTION:
-        listed = {token.strip() for token in connection.lower().split(b",")}
+        listed = {token.strip(b" \t") for token in connection.lower().split(b",")}
+        if not all(map(_OPTION.fullmatch, listed)):
+            raise Refusal(BAD_REQUEST, "the Connection header is no list of names", close=True)
         if not rules.kept.isdisjoint(listed):
             raise Refusal(BAD_REQUEST, "the Connection header lists a header that is not its own", close=True)
     if b"transfer-encoding" in headers:

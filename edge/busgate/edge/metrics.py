@@ -100,6 +100,7 @@ class EdgeMetrics:
         mocked = ((labels(topic=topic), 1) for topic in self._mocked)
         yield from family("mocked", "1 for a topic that is answered by examples, not by a service.", mocked)
         yield from self._of_signing()
+        yield from self._of_api_keys()
         yield from _of_tls(self._tls)
         yield from of_endpoints(self._bus.endpoint(topic) for topic in self._calls.total if topic)
         yield from of_bus(self._bus)
@@ -191,6 +192,13 @@ class EdgeMetrics:
         yield from one("signatures_total", "Signatures of callers that were made.", made)
         yield from one("signing_keys", "Keys that are published, to verify signatures of callers.", published)
         yield from one("signing_keys_unfit_total", "Looks that found the signing keys unfit.", failures)
+
+    def _of_api_keys(self) -> Iterator[str]:
+        watch = self._door.key_watch
+        fault = int(watch is not None and watch.fault is not None)
+        yield from one(
+            "api_keys_fault", "1 while what stands in the file of API keys is not used: it is no good.", fault
+        )
 
 
 def _of_tls(tls: ServerTls | None) -> Iterator[str]:

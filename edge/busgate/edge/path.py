@@ -15,8 +15,10 @@ from busgate.contracts import Call
 
 from .audit import Audit
 from .binding import Binding
+from .cors import CorsPolicy
 from .door import Door
 from .exchange import Exchange, Step
+from .foreign_pages import foreign_pages
 from .front_door import has_body
 from .header_rules import request_rules
 from .mocks import answer_by_example
@@ -48,6 +50,7 @@ def build_path(
     ids: Ids,
     audit: Audit | None,
     tracing: Tracing | None,
+    pages: CorsPolicy | None,
 ) -> list[Step]:
     """All steps between the route and the answer for one contract."""
     traceparent: Callable[[Exchange], bytes]
@@ -61,6 +64,8 @@ def build_path(
     path: list[Step | None] = [
         # Before anything can refuse it: what is refused is traced too.
         None if tracing is None else tracing.begin,
+        # Where it cannot be told who calls, nothing is done: the audit would name the proxy, and so would rules.
+        door.whereabouts(),
         *door.in_one_question(
             call,
             [
@@ -69,6 +74,8 @@ def build_path(
                 *door.limits.before_authentication(call),
                 # Before the body: whoever may not call must not make us read; a signature is checked on the head alone.
                 door.authentication(call),
+                # A credential that came by itself is no word of its owner's.
+                foreign_pages(call, pages, ambient=door.ambient),
                 door.authorisation(call),
                 # Whoever may not call uses up nothing of what a caller has.
                 *door.limits.of_callers(call),

@@ -18,7 +18,7 @@ from .claims import is_scope
 from .client_address import AddressHeader
 from .cors import CorsSettings
 from .error_documents import ErrorSettings, document_faults
-from .header_rules import HeaderSettings, rule_faults
+from .header_rules import HeaderSettings, headers_read, rule_faults
 from .introspection import IntrospectionSettings
 from .issuers import IssuerSettings
 from .limits import DoorLimits
@@ -287,6 +287,11 @@ def _faults_of_access(settings: EdgeSettings, catalog: Catalog) -> list[str]:
     for call in catalog:
         if settings.pre_call is not None and call.topic == settings.pre_call.topic:
             faults.append(f"contract {call.topic}: it decides who calls, so no client may call it: leave it out here")
+        if "key" in configured and settings.api_keys.header.lower() in headers_read(call):
+            faults.append(
+                f"contract {call.topic}: it reads the header {settings.api_keys.header}, which is for keys here: "
+                "they would travel to services; rename one of them"
+            )
         if configured and not call.public and not accepted(call, settings.accept, configured):
             named = f" ({', '.join(sorted(call.schemes))})" if call.schemes else ""
             faults.append(

@@ -15,6 +15,9 @@ The command line wins over the environment, that over the file.
 """
 
 
+_BUS = "amqp://user@host:port/vhost; others see in ps what stands here: give a password in BUSGATE_BUS__URL"
+
+
 def new_parser() -> Parser:
     """The parser of the whole command line; it sets `command`, and for each sub-command its own options."""
     parser = Parser(
@@ -69,7 +72,7 @@ def _config(parser: Parser) -> None:
 
 def _common(parser: Parser) -> None:
     _config(parser)
-    parser.add_argument("--bus", dest="bus.url", metavar="URL", help="amqp://user:password@host:port/vhost")
+    parser.add_argument("--bus", dest="bus.url", metavar="URL", help=_BUS)
 
 
 def _process(parser: Parser, table: str) -> None:

@@ -1,5 +1,6 @@
 """What a configuration allows that its owner should have thought about: each is told with its place and the cure."""
 
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from busgate.bus.file_rights import too_open
 from busgate.bus.tables import is_loopback
 from busgate.edge.api_keys.records import read_records
 from busgate.edge.networks import network
@@ -17,8 +19,6 @@ from .config import PREFIX, KeyPath, Sources
 from .config_faults import dotted
 from .config_reference import leaves, references
 from .edge_settings import Settings
-
-_READABLE_BY_ALL = 0o004
 
 
 def warnings(settings: Settings, sources: Sources, *, file: Path | None, environ: Mapping[str, str]) -> Iterator[str]:
@@ -32,7 +32,10 @@ def warnings(settings: Settings, sources: Sources, *, file: Path | None, environ
     """
     for path, told in _unsafe(settings):
         yield f"{sources.place(path)}: {dotted(path)}: {told}"
-    if file is not None and _readable_by_all(file):
+    mode = file.stat().st_mode if file is not None and file.is_file() else 0
+    if file is not None and mode & stat.S_IWOTH:
+        yield f"{file}: everyone can change what holds here: chmod o-w {file}"
+    if file is not None and mode & stat.S_IROTH:
         for path in _written_secrets(settings, sources, file):
             yield f"{sources.place(path)}: {dotted(path)}: everyone can read it here: chmod o-r {file}"
     for name, meant in _misspelt(environ):
@@ -49,6 +52,8 @@ def _unsafe(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     if edge.admin.enabled and not is_loopback(edge.admin.host):
         yield ("edge", "admin", "host"), "who can reach it sees everything, without a login: keep it on 127.0.0.1"
     yield from _unsafe_store(edge)
+    if edge.audit.file is not None and (fault := _too_open(edge.audit.file)) is not None:
+        yield ("edge", "audit", "file"), f"it says who did what, and {fault}"
     if edge.mock:
         yield ("edge", "mock"), "clients get examples for answers, and nothing is done: not where it counts"
     yield from _unknown_plans(edge)
@@ -105,8 +110,8 @@ def _of_the_door(edge: EdgeSettings) -> Iterator[tuple[KeyPath, str]]:
             yield ("edge", "hosts"), f"no certificate of edge.tls names {name}: clients refuse what they get"
 
 
-def _readable_by_all(file: Path) -> bool:
-    return file.is_file() and bool(file.stat().st_mode & _READABLE_BY_ALL)
+def _too_open(file: Path) -> str | None:
+    return too_open(file.stat().st_mode, private=True) if file.is_file() else None
 
 
 def _written_secrets(settings: Settings, sources: Sources, file: Path) -> Iterator[KeyPath]:

@@ -19,7 +19,7 @@ from busgate.contracts import Call, http
 from busgate.edge import EdgeSettings
 from busgate.edge.api_keys import memory
 from busgate.edge.api_keys.memory import load_keys
-from busgate.edge.api_keys.records import changing, now
+from busgate.edge.api_keys.records import KeyFileError, changing, now
 from busgate.edge.api_keys.scheme import COARSE, ApiKeys
 from busgate.edge.api_keys.text import new_id, new_key
 from busgate.edge.api_keys.watch import KeyWatch, used_key
@@ -264,6 +264,36 @@ async def test_a_look_at_the_keys_that_fails_in_a_way_nobody_foresaw_is_not_the_
     await watch.close()
 
     assert [each["log_level"] for each in logs] == ["error"]
+
+
+async def test_a_change_that_could_not_be_read_at_once_is_read_at_the_next_look(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a key that was revoked meanwhile would hold until the next change."""
+    key = add_key(path)
+    scheme = keys(path)
+    watch = KeyWatch(path, scheme, MemoryStore())
+    monkeypatch.setattr("busgate.edge.api_keys.watch.LOOK_EVERY", 0.01)
+    await watch.start()
+    refusals = iter(["too many open files"] * 3)
+    faults: list[str | None] = []
+
+    def at_times(*arguments: Any) -> Any:
+        faults.append(watch.fault)
+        for why in refusals:
+            raise KeyFileError(why)
+        return load_keys(*arguments)
+
+    monkeypatch.setattr("busgate.edge.api_keys.watch.load_keys", at_times)
+    with capture_logs() as logs:
+        with changing(path) as records:
+            del records[0]
+        await until(lambda: _is_not(scheme, key))
+    await watch.close()
+
+    assert faults == [None, *["too many open files"] * 3]
+    assert watch.fault is None
+    assert [each["log_level"] for each in logs] == ["error", "info"]
 
 
 async def _is_not(scheme: ApiKeys, key: str) -> bool:

@@ -196,10 +196,13 @@ async def behind_tls(redis_node, tmp_path):
         server.close()
 
 
-async def test_a_server_behind_tls_is_used_if_its_authority_is_known(redis_node, behind_tls):
+async def test_a_server_behind_tls_is_used_if_its_authority_is_known_and_its_certificate_names_it(
+    redis_node, behind_tls
+):
     port, file = behind_tls
-    url = f"rediss://:{redis_node.password}@127.0.0.1:{port}"
-    stores = [RedisStore(RedisUrl.parse(url, cafile=cafile, prefix=f"{port}:")) for cafile in (file, None)]
+    known = [("127.0.0.1", file), ("127.0.0.1", None), ("localhost", file)]
+    urls = [(f"rediss://:{redis_node.password}@{host}:{port}", cafile) for host, cafile in known]
+    stores = [RedisStore(RedisUrl.parse(url, cafile=cafile, prefix=f"{port}:")) for url, cafile in urls]
     for store in stores:
         await store.start()
     verdict = await stores[0].take([ASK])
@@ -210,6 +213,7 @@ async def test_a_server_behind_tls_is_used_if_its_authority_is_known(redis_node,
     assert verdict.allowed
     assert reasons[0] is None
     assert "certificate verify failed" in str(reasons[1])
+    assert "certificate is not valid for 'localhost'" in str(reasons[2])
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ by_certificate = Call(
     "shop.certificate.v1", http.get("/certificate"), request=Empty, reply=Seen, schemes={"certificate"}
 )
 by_token = Call("shop.token.v1", http.get("/token"), request=Empty, reply=Seen, schemes={"jwt"})
-CONTRACTS = [look, by_certificate, by_token]
+act = Call("shop.act.v1", http.post("/act"), request=Empty, reply=Seen)
+CONTRACTS = [look, by_certificate, by_token, act]
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -98,8 +99,10 @@ class Connection:
 
     async def get(self, path: str = "/look", token: str | None = None) -> Answer:
         """Status and document. Raises OSError or IncompleteReadError where the edge hangs up."""
-        bearer = f"Authorization: Bearer {token}\r\n" if token else ""
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{bearer}\r\n".encode())
+        return await self.ask(f"GET {path}", f"Authorization: Bearer {token}\r\n" if token else "")
+
+    async def ask(self, target: str, headers: str) -> Answer:
+        self._writer.write(f"{target} HTTP/1.1\r\nHost: {HOST}\r\n{headers}\r\n".encode())
         async with asyncio.timeout(10):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             length = int(head.lower().partition("content-length: ")[2].split("\r\n")[0])
@@ -576,6 +579,18 @@ async def test_a_token_that_is_bound_in_another_way_is_refused(
 
         assert (await connection.get(token=token(cnf=binding(thumbprint(own)))))[0] == 401
         assert (await connection.get(token=token()))[0] == 200
+
+
+async def test_a_page_of_another_origin_does_not_act_by_the_certificate_of_its_visitor(
+    open_edge: OpenEdge, clients: Authority, tmp_path: Path
+) -> None:
+    gate = await open_edge()
+    connection = await gate.connect(clients.issue(DNS, usage=CLIENT), tmp_path)
+    origins = {"none": "", "own": f"Origin: https://{HOST}\r\n", "evil": "Origin: https://evil.example\r\n"}
+
+    statuses = {name: (await connection.ask("POST /act", origin))[0] for name, origin in origins.items()}
+
+    assert statuses == {"none": 200, "own": 200, "evil": 403}
 
 
 async def test_a_certificate_and_a_token_must_name_one_caller(

@@ -29,6 +29,9 @@ class KeyWatch:
         path: of the file.
         keys: what it is read into.
         store: keeps the times of last use, under `used-key:` and the name of the key.
+
+    Attributes:
+        fault: why what stands in the file now is not used; None where it is.
     """
 
     def __init__(self, path: Path, keys: ApiKeys, store: Store) -> None:
@@ -36,6 +39,7 @@ class KeyWatch:
         self._keys = keys
         self._store = store
         self._used: dict[str, float] = {}
+        self.fault: str | None = None
         self._seen: _Stamp | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -61,17 +65,25 @@ class KeyWatch:
             await asyncio.sleep(LOOK_EVERY)
             stamp = await asyncio.to_thread(_stamp, self._path)
             if stamp == self._seen:
+                self.fault = None
                 continue
-            self._seen = stamp
             try:
                 self._seen, keys = await asyncio.to_thread(self._load)
             except KeyFileError as error:
-                log.error("the API keys stay as they were", why=str(error))  # noqa: TRY400 - no fault of ours
+                self._stay(str(error))
             except Exception:  # a bug must cost this look, not all later ones: no key could be revoked any more
                 log.exception("the API keys could not be looked at")
+                self.fault = "could not be looked at; the log has the traceback"
             else:
+                self.fault = None
                 self._keys.replace(keys)
                 log.info("the API keys were read again", keys=len(keys))
+
+    def _stay(self, why: str) -> None:
+        """Go on with the keys of before, say so once, and look again: it may have been a moment, and a key revoked."""
+        if why != self.fault:
+            log.error("the API keys stay as they were", why=why)
+        self.fault = why
 
     def _load(self) -> tuple[_Stamp | None, dict[str, ApiKey]]:
         stamp = _stamp(self._path)  # before it is read: a change in between is seen at the next look

@@ -8,6 +8,7 @@ is there, jobs fail at once.
 import asyncio
 import math
 import random
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -132,7 +133,13 @@ class RedisStore(DistantStore):
         }
         if not url.tls:
             return Connection(**common)
-        return SSLConnection(**common, ssl_ca_certs=None if url.cafile is None else str(url.cafile))
+        return SSLConnection(
+            **common,
+            ssl_ca_certs=None if url.cafile is None else str(url.cafile),
+            ssl_cert_reqs="required",  # not left to what the library takes for granted
+            ssl_check_hostname=True,
+            ssl_min_version=ssl.TLSVersion.TLSv1_2,
+        )
 
     async def _prepare(self, connection: Connection) -> None:
         """Have the server know the script, and see that it runs there."""

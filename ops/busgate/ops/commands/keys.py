@@ -5,6 +5,8 @@ A running edge takes a change within two seconds.
 
 import argparse
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -177,6 +179,9 @@ def _secret(key_id: str) -> tuple[str, SecretRecord]:
 
 def _hand_over(record: KeyRecord, key: str, *, as_json: bool) -> None:
     print(json.dumps(_document(record) | {"key": key}) if as_json else key)
+    mode = os.fstat(sys.stdout.fileno()).st_mode
+    if stat.S_ISREG(mode) and mode & stat.S_IROTH:
+        print("busgate: warning: everyone can read the file that the key stands in now: chmod o-r it", file=sys.stderr)
 
 
 def _find(records: list[KeyRecord], key_id: str) -> int:
