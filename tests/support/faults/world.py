@@ -209,7 +209,7 @@ def edge_settings(**settings: Any) -> EdgeSettings:
     return EdgeSettings.model_validate({"jwt": [issuer], **settings})
 
 
-async def until(condition: Callable[[], object], *, limit: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, limit: float = 20.0) -> None:
     """Wait until something is true."""
     async with asyncio.timeout(limit):
         while not condition():
