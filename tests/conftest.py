@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from support.broker import Broker, BrokerError, RabbitNode
 from support.management import Vhost
 from support.node_service import NodeJsError, prepare_node_service
@@ -17,6 +18,10 @@ from support.provider import find_node
 from support.redis_node import RedisError, RedisNode, find_redis
 
 import busgate
+
+# A busy machine makes no example wrong.
+settings.register_profile("busgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busgate")
 
 NODE = pytest.StashKey[Callable[[], RabbitNode]]()
 REDIS = pytest.StashKey[Callable[[], RedisNode]]()

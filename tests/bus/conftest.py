@@ -225,9 +225,9 @@ class House:
             await bus.close()
         cut(bus)
 
-    async def eventually(self, condition: Callable[[], object], *, within: float = 5.0) -> None:
+    async def eventually(self, condition: Callable[[], object]) -> None:
         """Wait for what no event announces."""
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.002)
 

@@ -183,7 +183,7 @@ async def test_a_queue_that_is_deleted_is_made_and_consumed_again(house: Any) ->
             return False
         return True
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await answered():
             await asyncio.sleep(0.01)
     assert worker._link is link
@@ -305,11 +305,11 @@ async def test_a_blocked_broker_is_refused_at_once_and_used_again_afterwards(fau
     edge = await house.bus()
 
     await house.ground.alarm()
-    await house.eventually(lambda: edge.unready is not None, within=10)
+    await house.eventually(lambda: edge.unready is not None)
     failed = await house.failure(edge, TOPIC)
     unready = edge.unready
     await house.ground.end_alarm()
-    await house.eventually(lambda: edge.unready is None, within=10)
+    await house.eventually(lambda: edge.unready is None)
 
     assert failed.kind.name == "bus-blocked"
     assert "blocked" in unready
@@ -322,7 +322,7 @@ async def test_a_bus_that_starts_under_an_alarm_is_not_ready_until_it_ends(fault
     await house.ground.alarm()
     edge = Bus(house.ground.broker, name="edge")
     starting = asyncio.create_task(edge.start(20))
-    await house.eventually(lambda: edge._blocked is not None, within=10)
+    await house.eventually(lambda: edge._blocked is not None)
     assert edge.unready is not None
 
     await house.ground.end_alarm()

@@ -101,7 +101,7 @@ async def test_a_link_that_goes_deaf_is_dropped(monkeypatch: pytest.MonkeyPatch)
         link: Any = edge._link
         link.ping = lambda: None
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while edge.generation < 2:
                 await asyncio.sleep(0.002)
 
@@ -122,7 +122,7 @@ async def test_a_bus_closes_although_a_look_at_a_queue_lost_its_cancellation(mon
     bus = Bus(EmbeddedBroker(), name="edge")
     await bus.start()
     bus.requester.on_silent_topic(bus.endpoint(TOPIC))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await looked.wait()
         await bus.close()
 

@@ -59,7 +59,7 @@ async def test_a_caller_that_knows_only_the_page_is_answered(vhost: Vhost, broke
 
     worker = Bus(broker, name="worker")
     worker.serve(TOPIC, echo, prefetch=4, reruns=True, service="echo")
-    async with worker, await aio_pika.connect(vhost.url) as connection, asyncio.timeout(5):
+    async with worker, await aio_pika.connect(vhost.url) as connection, asyncio.timeout(20):
         channel = await connection.channel()
         name = "busgate.reply.mine.1.0123456789ab"
         queue = await channel.declare_queue(name, exclusive=True, arguments={"x-queue-type": "classic"})

@@ -5,6 +5,7 @@ import http.client
 import json
 import re
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,10 @@ class Client:
         return await asyncio.to_thread(self._greet, name)
 
     def _greet(self, name: str) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request("GET", f"/greetings/{name}", headers={"Authorization": f"Bearer {self.token}"})
-        answer = connection.getresponse()
-        document = json.loads(answer.read())
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request("GET", f"/greetings/{name}", headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            document = json.loads(answer.read())
         assert answer.status == 200, document
         return str(document["name"])
 

@@ -368,6 +368,19 @@ async def test_ctrl_c_is_how_a_watch_ends_and_nothing_is_left_behind(house: Hous
 
 
 @pytest.mark.slow
+async def test_a_watch_names_the_only_worker_when_it_died(house: House) -> None:
+    worker = await house.worker()
+    watch = await house.start("ps", "--watch", "--bus", house.vhost.url, "--management", house.vhost.management.url)
+    await watch.until("serving")
+
+    await worker.kill()
+    line = await watch.until("it hangs, or died without a word")
+
+    assert f"(pid {worker.pid} on " in line
+    assert "though there are consumers" not in watch.output
+
+
+@pytest.mark.slow
 async def test_a_watch_goes_on_when_its_broker_was_away(start: Start, run: Run, faulty_node: RabbitNode) -> None:
     async with faulty_node.broker.fresh_vhost("watch") as vhost:
         worker = await start("worker", "hello.services:greeter", "--bus", vhost.url)

@@ -100,6 +100,18 @@ async def test_a_tap_of_what_is_not_there_says_what_there_is(house: House) -> No
 
 
 @pytest.mark.slow
+async def test_a_tap_of_a_contract_without_a_worker_says_so_and_sees_it_come(house: House) -> None:
+    await house.edge()
+    tap = await house.start("tap", "hello.*", "--bus", house.vhost.url)
+
+    line = await tap.until("Waiting")
+    await house.worker()
+
+    assert line == "hello.greet.v1: no worker and no queue is there. Waiting; Ctrl-C ends it"
+    assert await tap.until("tapping hello.greet.v1")
+
+
+@pytest.mark.slow
 async def test_a_call_is_followed_by_the_id_that_a_tap_shows(house: House) -> None:
     await house.edge()
     await house.worker()

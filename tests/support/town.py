@@ -79,7 +79,7 @@ async def _echo(delivery: Any) -> tuple[bytes, bytes]:
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 

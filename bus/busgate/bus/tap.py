@@ -25,7 +25,7 @@ from .link import BusError
 from .opening import open_connection
 from .pairing import Heard
 from .presence import Presence, TapLease, tap_key
-from .roll_call import RollCall
+from .roll_call import WAIT, RollCall
 from .topology import Topology
 from .wire import CALLS_EXCHANGE, REPLIES_EXCHANGE, TAPPED_SUFFIX, TYPE_CALL, Message, is_reply_queue
 
@@ -134,6 +134,8 @@ class Tap:
         self._unheard: set[str] = set()
         """Those that a call named, and that are not listened to yet."""
         self._since_ms = 0.0
+        self.settled = False
+        """Whether it looked when all had had the time to say that they are there."""
         self.name = f"tap-{secrets.token_hex(4)}"
         self.roll = RollCall(find, name=self.name, heard=heard)
         """Who is there."""
@@ -194,12 +196,15 @@ class Tap:
 
     async def _keep(self, link: TapLink, topology: Topology, ready: Callable[[], None]) -> None:
         first = True
+        settles = self._loop.time() + WAIT
         while not link.lost:
+            settled = self._loop.time() > settles
             try:
                 async with asyncio.timeout(LOOK_PATIENCE):
                     await self._look(link, topology)
             except TimeoutError:
                 raise BusError(f"the broker took longer than {LOOK_PATIENCE:g} s to bind a tap") from None
+            self.settled = settled
             if first and self._calls:
                 ready()
                 first = False

@@ -62,18 +62,27 @@ async def survey(roll: RollCall, settings: BusSettings) -> Survey:
     await asyncio.sleep(WAIT)  # after it: whoever just began to take calls is on the control bus by then
     if await roll.is_blocked():
         return Survey(roll.present, ignored=roll.ignored, blocked=True)
-    silent = roll.silent
-    names = {each.id for each in silent}
-    present = [each for each in roll.present if each.id not in names]
+    lonely = await _lonely(_answering(roll), topics, settings)
+    if any(lonely.values()):  # a consumer of whom nobody heard; if it just came, it says so in a moment
+        await asyncio.sleep(WAIT)
+        served = _topics(each for each in _answering(roll) if each.kind == "worker")
+        lonely = {topic: consumers for topic, consumers in lonely.items() if not consumers or topic not in served}
+    present, silent = _answering(roll), roll.silent
     held = [each for each in held if not roll.is_gone(each.process)]
     return Survey(
         present=present,
-        silent=silent + missed(held, present, known=names),
-        lonely=await _lonely(present, topics, settings),
+        silent=silent + missed(held, present, known={each.id for each in silent}),
+        lonely=lonely,
         ignored=roll.ignored,
         gathers=roll.gathers,
         mute=not present and any(each.process for each in held),
     )
+
+
+def _answering(roll: RollCall) -> list[Presence]:
+    """Who is there and not overdue."""
+    silent = {each.id for each in roll.silent}
+    return [each for each in roll.present if each.id not in silent]
 
 
 def missed(found: Iterable[Holder], present: Sequence[Presence], *, known: set[str]) -> list[SilentProcess]:

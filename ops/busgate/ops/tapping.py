@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from busgate.bus import Presence, TappedCall
 from busgate.contracts.secret import shown
@@ -140,6 +141,9 @@ def as_text(call: TappedCall) -> str:
 
 def nothing_like(pattern: str, topics: Iterable[str]) -> str:
     """The hint for whoever taps what is not there."""
+    topics = list(topics)
+    if like := [topic for topic in topics if fnmatchcase(topic, pattern)]:
+        return f"{some(like)}: no worker and no queue is there. Waiting; Ctrl-C ends it"
     return f"no topic is like {pattern!r} and has a worker; there are: {some(topics)}. Waiting; Ctrl-C ends it"
 
 

@@ -128,7 +128,7 @@ class Load:
             if not answer.good:
                 await asyncio.sleep(PAUSE)
 
-    async def until(self, condition: Callable[[], object], *, limit: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], object], *, limit: float = 20.0) -> None:
         """Let it run until something is true."""
         async with asyncio.timeout(limit):
             while not condition():

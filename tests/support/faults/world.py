@@ -199,9 +199,10 @@ class World:
         return {queue["name"]: queue.get("messages", 0) for queue in queues}
 
     async def _tasks_left(self) -> list[str]:
-        await asyncio.sleep(0.05)
-        left = asyncio.all_tasks() - self._tasks - {asyncio.current_task()}
-        return [f"I8: a task is left: {task}" for task in left if not task.done()]
+        left = {each for each in asyncio.all_tasks() - self._tasks if each is not asyncio.current_task()}
+        if left:
+            _, left = await asyncio.wait(left, timeout=5)
+        return [f"I8: a task is left: {task}" for task in left]
 
 
 def edge_settings(**settings: Any) -> EdgeSettings:
@@ -209,7 +210,7 @@ def edge_settings(**settings: Any) -> EdgeSettings:
     return EdgeSettings.model_validate({"jwt": [issuer], **settings})
 
 
-async def until(condition: Callable[[], object], *, limit: float = 10.0) -> None:
+async def until(condition: Callable[[], object], *, limit: float = 20.0) -> None:
     """Wait until something is true."""
     async with asyncio.timeout(limit):
         while not condition():

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import math
 import sys
 import time
 from collections import deque
@@ -21,7 +20,6 @@ from busgate.ops.survey import BLOCKED
 from busgate.ops.tapping import HEAD, Filter, Masks, as_json, as_text, body_lines, nothing_like, seconds_of, some
 
 PRINT_EVERY = 0.05
-HINT_AFTER = 2.0
 SILENCE = 10.0
 """Seconds without a word after which an edge counts as gone; it says one twice a second."""
 LONGEST_EVENT = 8 * MAX_MESSAGE
@@ -116,7 +114,7 @@ async def _from_broker(settings: TapProcess, options: argparse.Namespace, printe
     )
     pairing = Pairing(unprinted.append, tap.hears, tap.since)
     looking = asyncio.create_task(tap.run(lambda: printer.head(tap.topics)))
-    hint = time.monotonic() + HINT_AFTER
+    hinted = False
     try:
         while not printer.full and not looking.done():
             await asyncio.wait({looking}, timeout=PRINT_EVERY)
@@ -124,8 +122,8 @@ async def _from_broker(settings: TapProcess, options: argparse.Namespace, printe
             while unprinted:
                 call = unprinted.popleft()
                 printer.take(call, masks.bodies(call) if options.bodies else None)
-            if not tap.topics and time.monotonic() > hint:
-                hint = math.inf
+            if tap.settled and not tap.topics and not hinted:
+                hinted = True
                 blocked = await tap.roll.is_blocked()
                 printer.note(BLOCKED if blocked else nothing_like(options.pattern, _announced(tap)))
         if looking.done():
