@@ -47,8 +47,11 @@ class Door:
         self._access: dict[Call[Any, Any], Access] = {}
         self.tokens = TokenVerifier(settings.jwt, remembered=settings.remembered_tokens)
         self.issuer_keys = IssuerKeys(settings.jwt, self.tokens)
-        self.introspector = None if settings.introspection is None else Introspector(settings.introspection)
         self.store = settings.store.open()
+        shared = self.store if isinstance(self.store, DistantStore) else None
+        self.introspector = (
+            None if settings.introspection is None else Introspector(settings.introspection, store=shared)
+        )
         self.limits = Limiter(settings.call_limits, self.store, open_without=settings.store.when_unavailable == "allow")
         self.schemes: list[Scheme] = []
         if settings.jwt or self.introspector is not None:
@@ -157,10 +160,10 @@ class Door:
         await self.issuer_keys.close()
         if self._key_watch is not None:
             await self._key_watch.close()
-        await self.limits.close()
-        await self.store.close()
         for each in (self.introspector, self.pre_call):
             if each is not None:
                 await each.close()
+        await self.limits.close()
+        await self.store.close()
         if self.signing_keys is not None:
             await self.signing_keys.close()

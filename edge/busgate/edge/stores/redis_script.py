@@ -29,7 +29,7 @@ local function find(key)
   local kept = redis.call('GET', key)
   if not kept then return nil end
   local ends, value = string.match(kept, '^(%d+):(.*)$')
-  if tonumber(ends) <= now then return nil end
+  if not ends or tonumber(ends) <= now then return nil end
   return value, tonumber(ends)
 end
 
