@@ -69,11 +69,12 @@ class Door:
         self.addresses = ClientAddresses(settings.trusted_proxies, header=settings.address_header)
         if settings.signature.keys:
             self.schemes.append(Signatures(settings.signature, self.store))
-        self._key_watch: KeyWatch | None = None
+        self.key_watch: KeyWatch | None = None
         if settings.api_keys.file is not None:
             keys = ApiKeys(settings.api_keys.header)
             self.schemes.append(keys)
-            self._key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
+            plans = {plan.name for plan in settings.plan}
+            self.key_watch = KeyWatch(settings.api_keys.file, keys, self.store, plans=plans)
 
     def authentication(self, call: Call[Any, Any]) -> Step | None:
         """The step that finds the caller; None where the contract is public."""
@@ -153,13 +154,13 @@ class Door:
         await self.issuer_keys.start()
         if self.signing_keys is not None:
             self.signing_keys.start()
-        if self._key_watch is not None:
-            await self._key_watch.start()
+        if self.key_watch is not None:
+            await self.key_watch.start()
 
     async def close(self) -> None:
         await self.issuer_keys.close()
-        if self._key_watch is not None:
-            await self._key_watch.close()
+        if self.key_watch is not None:
+            await self.key_watch.close()
         for each in (self.introspector, self.pre_call):
             if each is not None:
                 await each.close()

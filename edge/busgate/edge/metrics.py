@@ -175,6 +175,10 @@ class EdgeMetrics:
             0 if shared is None else shared.refused,
         )
 
+        watch = door.key_watch
+        unfit = "API keys that are refused, because no plan has the name of theirs."
+        yield from one("api_keys_without_plan", unfit, 0 if watch is None else watch.without_plan)
+
     def _of_limits(self) -> Iterator[str]:
         counts, store = self._door.limits.counts, self._door.store
         refused = ((labels(limit=name), count) for name, count in list(counts.refused.items()))
