@@ -176,7 +176,7 @@ class EdgeMetrics:
         )
 
         watch = door.key_watch
-        unfit = "API keys that are refused, because no plan has the name of theirs."
+        unfit = "Keys of callers that are refused, because no plan has the name of theirs."
         yield from one("api_keys_without_plan", unfit, 0 if watch is None else watch.without_plan)
 
     def _of_limits(self) -> Iterator[str]:
