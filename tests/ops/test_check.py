@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.api_keys import add_key
 from support.command import Run
 from support.management import Vhost
 
@@ -306,6 +307,25 @@ def test_a_fault_of_one_of_several_tables_is_told_with_its_line(run: Run, folder
 
     assert told.returncode == 2
     assert told.stderr.startswith("busgate: busgate.toml:7: edge.headers.1: X-A: ${home} is no value here; known are")
+
+
+def test_keys_of_a_plan_that_is_not_configured_stop_check_and_start_with_place_and_cure(
+    run: Run, folder: Path, file: Path
+) -> None:
+    file.write_text(
+        file.read_text() + '[edge.api_keys]\nfile = "keys.jsonl"\n[[edge.plan]]\nname = "gold"\nconcurrent = 1\n'
+    )
+    add_key(folder / "keys.jsonl", plan="gold")
+    first = add_key(folder / "keys.jsonl", plan="golf")
+    add_key(folder / "keys.jsonl", plan="golf")
+
+    for command in (run("check"), run("edge", "--bus", "memory://")):
+        assert command.returncode == 2
+        (line,) = told(command)
+        assert "edge.api_keys.file: " in line
+        assert f"keys.jsonl:2: the key {first[4:14]} (and 1 more) has the plan 'golf'" in line
+        assert "no [[edge.plan]]" in line
+        assert "busgate keys revoke" in line
 
 
 VERIFIED = "greeter = Service('greeter', trust='verified')"

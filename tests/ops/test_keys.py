@@ -28,7 +28,7 @@ def _configured(folder: Path) -> None:
 
 def holds(folder: Path, key: str) -> bool:
     scheme = ApiKeys("X-Api-Key")
-    scheme.replace(load_keys(folder / "keys.jsonl", {}))
+    scheme.replace(load_keys(folder / "keys.jsonl", {}, plans={"gold"}))
     try:
         scheme.verify(request(f"X-Api-Key: {key}"))
     except CredentialRefused:
@@ -72,6 +72,17 @@ def test_a_key_in_a_file_that_everyone_can_read_is_a_warning(folder: Path, mode:
 
     assert re.fullmatch(PATTERN, file.read_text().strip())
     assert ("everyone can read the file that the key stands in now: chmod o-r it" in done.stderr) == warned
+
+
+def test_a_key_of_a_plan_that_is_not_configured_is_made_with_a_warning(run: Run, folder: Path) -> None:
+    with (folder / "busgate.toml").open("a") as file:
+        file.write('[[edge.plan]]\nname = "gold"\nconcurrent = 1\n')
+    good = run("keys", "create", "shop", "--plan=gold")
+    unknown = run("keys", "create", "shop", "--plan=golf")
+
+    assert (good.returncode, unknown.returncode) == (0, 0)
+    assert "warning" not in good.stderr
+    assert "no [[edge.plan]] is called 'golf'" in unknown.stderr
 
 
 def test_a_rotated_key_and_the_one_before_hold_both_until_the_old_is_revoked(run: Run, folder: Path) -> None:

@@ -47,8 +47,11 @@ class Door:
         self._access: dict[Call[Any, Any], Access] = {}
         self.tokens = TokenVerifier(settings.jwt, remembered=settings.remembered_tokens)
         self.issuer_keys = IssuerKeys(settings.jwt, self.tokens)
-        self.introspector = None if settings.introspection is None else Introspector(settings.introspection)
         self.store = settings.store.open()
+        shared = self.store if isinstance(self.store, DistantStore) else None
+        self.introspector = (
+            None if settings.introspection is None else Introspector(settings.introspection, store=shared)
+        )
         self.limits = Limiter(settings.call_limits, self.store, open_without=settings.store.when_unavailable == "allow")
         self.schemes: list[Scheme] = []
         if settings.jwt or self.introspector is not None:
@@ -70,7 +73,8 @@ class Door:
         if settings.api_keys.file is not None:
             keys = ApiKeys(settings.api_keys.header)
             self.schemes.append(keys)
-            self.key_watch = KeyWatch(settings.api_keys.file, keys, self.store)
+            plans = {plan.name for plan in settings.plan}
+            self.key_watch = KeyWatch(settings.api_keys.file, keys, self.store, plans=plans)
 
     def authentication(self, call: Call[Any, Any]) -> Step | None:
         """The step that finds the caller; None where the contract is public."""
@@ -182,10 +186,10 @@ class Door:
         await self.issuer_keys.close()
         if self.key_watch is not None:
             await self.key_watch.close()
-        await self.limits.close()
-        await self.store.close()
         for each in (self.introspector, self.pre_call):
             if each is not None:
                 await each.close()
+        await self.limits.close()
+        await self.store.close()
         if self.signing_keys is not None:
             await self.signing_keys.close()

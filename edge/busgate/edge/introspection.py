@@ -1,7 +1,7 @@
 """Opaque tokens: the issuer is asked whether they are good (OAuth 2.0 Token Introspection, RFC 7662).
 
-What it says is remembered for seconds: so long may a token that was withdrawn still be good here. Where it cannot be
-asked nobody is let in: the token may be good, so the answer is 503 and not 401.
+What it says is remembered for seconds, by all processes that share a store: so long may a token that was withdrawn
+still be good here. Where it cannot be asked nobody is let in: the token may be good, so the answer is 503 and not 401.
 """
 
 import base64
@@ -26,6 +26,8 @@ from .issuers import safe_url
 from .outbound import FetchError, asked, new_session, read
 from .refusal import INTROSPECTION_UNAVAILABLE, Refusal
 from .remembered import RETRY, Found, Remembered
+from .shared_verdicts import SharedVerdicts
+from .stores.distant import DistantStore
 from .verified import VerifiedCaller
 
 log = structlog.stdlib.get_logger("busgate.edge")
@@ -46,7 +48,8 @@ class IntrospectionSettings(ClaimRules):
         client_secret: its password there, sent as HTTP Basic.
         cafile: PEM of the authorities that may vouch for the host; without it, those of the system.
         subject_claim: where the subject stands; `client_id` for tokens that no person is behind.
-        remember: seconds for which a good token is not asked about again, and a bad one for at most 5.
+        remember: seconds for which a good token is not asked about again, by no process that shares [edge.store]; and a
+            bad one for at most 5, by this one.
         at_once: questions under way at a time, in one process; more get 503.
     """
 
@@ -76,12 +79,25 @@ class IntrospectionSettings(ClaimRules):
 class Introspector:
     """Asks about tokens, one question for each at a time.
 
+    Args:
+        settings: whom to ask, and what must be said.
+        store: where other processes learn of what was said; None: there are none, or they share nothing.
+        clock: epoch seconds.
+
     Attributes:
         failed: questions without an answer that can be used.
+        shared: what was said to others; None: nothing is shared.
     """
 
-    def __init__(self, settings: IntrospectionSettings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: IntrospectionSettings,
+        *,
+        store: DistantStore | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.failed = 0
+        self.shared = None if store is None else SharedVerdicts(settings, store, clock=clock)
         self._settings = settings
         self._known = Remembered(at_once=settings.at_once, unavailable=INTROSPECTION_UNAVAILABLE, clock=clock)
         self._session: aiohttp.ClientSession | None = None
@@ -105,7 +121,7 @@ class Introspector:
     @property
     def asked(self) -> int:
         """Questions to the issuer."""
-        return self._known.asked
+        return self._known.asked - (0 if self.shared is None else self.shared.found)
 
     @property
     def refused(self) -> int:
@@ -125,9 +141,21 @@ class Introspector:
         """
         if len(token) > TOKEN_LIMIT or not _TOKEN.fullmatch(token):
             raise TokenRefused("not a token that could stand in a header")
-        return self._known.find(hashlib.sha256(token.encode()).digest(), lambda: self._question(token))
+        hashed = hashlib.sha256(token.encode()).digest()
+        return self._known.find(hashed, lambda: self._question(token, hashed))
 
-    async def _question(self, token: str) -> Found:
+    async def _question(self, token: str, hashed: bytes) -> Found:
+        if self.shared is None:
+            return await self._ask(token)
+        known = await self.shared.find(hashed)
+        if known is not None:
+            return Found(known, known.expires)
+        found = await self._ask(token)
+        if found.caller is not None:
+            self.shared.keep(hashed, found.caller)
+        return found
+
+    async def _ask(self, token: str) -> Found:
         try:
             claims = await self._fetch(token)
         except FetchError as error:

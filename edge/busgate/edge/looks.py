@@ -8,7 +8,6 @@ would be told if each look had been asked for in its place.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .refusal import STORE_UNAVAILABLE, Refusal
@@ -90,9 +89,9 @@ class OneQuestion:
         try:
             answer = self._store.do([look.job for look in looks])
             try:
-                results = await asyncio.shield(answer)
-            except asyncio.CancelledError:  # the client hung up; what the store did is undone when that is known
-                answer.add_done_callback(partial(self._undo, exchange, looks))
+                results = await answer
+            except asyncio.CancelledError:  # the client hung up; the answer is there all the same
+                self._undo(exchange, looks, answer)
                 raise
         except StoreUnavailable as error:
             self._do_without(exchange, looks, error)
@@ -113,13 +112,11 @@ class OneQuestion:
             raise Refusal(STORE_UNAVAILABLE, headers=(("Retry-After", "1"),)) from error
         self._unchecked()
 
-    def _undo(self, exchange: "Exchange", looks: Sequence[Look], answer: "asyncio.Future[Sequence[Any]]") -> None:
-        held: list[Callable[[], None]] = []
-        exchange.held = held  # what it held before was given back when the client was gone
+    def _undo(self, exchange: "Exchange", looks: Sequence[Look], answer: "asyncio.Future[list[Any]]") -> None:
+        """Nobody waits for a verdict: note what it was, so that what is held is given back."""
         with suppress(Refusal):
-            if answer.exception() is None:
-                self._judge(exchange, looks, answer.result())
+            error = answer.exception()
+            if isinstance(error, StoreUnavailable):
+                self._do_without(exchange, looks, error)
             else:
-                self._do_without(exchange, looks, StoreUnavailable("it is over"))
-        for give_back in held:
-            give_back()
+                self._judge(exchange, looks, answer.result())

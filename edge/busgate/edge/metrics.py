@@ -164,10 +164,29 @@ class EdgeMetrics:
             ((label, each.refused) for label, each in known.items()),
         )
 
+        shared = None if door.introspector is None else door.introspector.shared
+        yield from one(
+            "verdicts_shared_total",
+            "Opaque tokens that the issuer was not asked about, because the store had its word.",
+            0 if shared is None else shared.found,
+        )
+        yield from one(
+            "verdicts_refused_total",
+            "Values of the store that were no verdict of this configuration: somebody else writes there.",
+            0 if shared is None else shared.refused,
+        )
+
+        watch = door.key_watch
+        unfit = "Keys of callers that are refused, because no plan has the name of theirs."
+        yield from one("api_keys_without_plan", unfit, 0 if watch is None else watch.without_plan)
+
     def _of_limits(self) -> Iterator[str]:
         counts, store = self._door.limits.counts, self._door.store
         refused = ((labels(limit=name), count) for name, count in list(counts.refused.items()))
         yield from family("limited_total", "Requests that a limit did not let through, by limit.", refused)
+        leases = self._door.limits.leases
+        held = "Places of limits of requests at a time that this process has among those of all."
+        yield from one("places_held", held, 0 if leases is None else len(leases))
         unchecked = "Requests let through uncounted, because the store could not be asked."
         yield from one("limits_unchecked_total", unchecked, counts.unchecked)
         yield from one("store_up", "1 while the store of limits and nonces can be used.", int(store.unready is None))

@@ -248,6 +248,7 @@ def faults_with(settings: EdgeSettings, catalog: Catalog) -> list[str]:
         )
     faults += _faults_of_access(settings, catalog)
     faults += settings.call_limits.faults(catalog)
+    faults += settings.api_keys.faults({plan.name for plan in settings.plan})
     faults += settings.store.faults() + _faults_of_sharing(settings) + _faults_of_claims(settings)
     faults += [
         f"contract {call.topic}: no token can grant the scope {scope!r} (RFC 6749, 3.3)"

@@ -14,12 +14,21 @@ class KeyFileTable(Table):
     file: PlacedFile | None = None
 
 
+class PlanName(Table):
+    """What of [[edge.plan]] keys name."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+
+
 class EdgeWithKeys(Table):
     """What of [edge] is about API keys. The rest is left alone: its secrets need not be on this machine."""
 
     model_config = ConfigDict(extra="ignore")
 
     api_keys: KeyFileTable = KeyFileTable()
+    plan: tuple[PlanName, ...] = ()
 
 
 class KeysProcess(Table):

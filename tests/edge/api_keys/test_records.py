@@ -125,7 +125,7 @@ def test_a_bad_line_is_told_with_its_place(path: Path, text: str, why: str) -> N
     path.write_text(line(id="0000000000") + "\n" + text + "\n")
     path.chmod(0o600)
 
-    for read in (read_records, lambda each: load_keys(each, {})):
+    for read in (read_records, lambda each: load_keys(each, {}, plans={"gold"})):
         with pytest.raises(KeyFileError, match=why) as caught:
             read(path)
 
@@ -161,11 +161,11 @@ def test_the_header_is_one_of_its_own(name: str) -> None:
 def test_only_lines_that_changed_are_read_again(path: Path) -> None:
     for number in range(3):
         add_key(path, subject=f"shop-{number}")
-    before = load_keys(path, {})
+    before = load_keys(path, {}, plans={"gold"})
     with changing(path) as records:
         records[1] = records[1].model_copy(update={"tenant": "t"})
 
-    after = load_keys(path, before)
+    after = load_keys(path, before, plans={"gold"})
 
     same = [before[name] is after[name] for name in before]
     assert same == [True, False, True]

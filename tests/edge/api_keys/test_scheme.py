@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 def keys(path: Path, clock: Callable[[], float] | None = None) -> ApiKeys:
     made = ApiKeys("X-Api-Key", clock=clock or Clock())
-    made.replace(load_keys(path, {}))
+    made.replace(load_keys(path, {}, plans={"gold"}))
     return made
 
 
@@ -181,6 +181,42 @@ async def test_the_last_use_goes_to_the_store_as_soon_as_it_is_there(path: Path)
     assert store.get(used_key(key[4:14])) == str(int(clock.now)).encode()
 
 
+def test_a_key_of_a_plan_that_is_not_configured_is_nobodys_and_the_operator_is_told_why(path: Path) -> None:
+    key = add_key(path, plan="golf")
+    scheme = keys(path)
+
+    with pytest.raises(CredentialRefused, match="plan is not configured"):
+        verify(scheme, key)
+    with pytest.raises(CredentialRefused, match="not known"):
+        verify(scheme, new_key(key[4:14]))
+
+
+async def test_keys_of_unknown_plans_are_told_once_for_each_reading_of_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("busgate.edge.api_keys.watch.LOOK_EVERY", 0.01)
+    good = add_key(path, plan="gold")
+    scheme = keys(path)
+    watch = KeyWatch(path, scheme, MemoryStore(), plans={"gold"})
+    with capture_logs() as logs:
+        await watch.start()
+        before = watch.without_plan
+        first, second = add_key(path, plan="golf"), add_key(path, plan="god")
+        await until(lambda: _true(watch.without_plan == 2))
+        with changing(path) as records:
+            del records[1:]
+        await until(lambda: _true(watch.without_plan == 0))
+    await watch.close()
+
+    told = [each for each in logs if each["log_level"] == "error"]
+    assert before == 0
+    assert told[-1]["keys"] == 2
+    assert told[-1]["first"] == first[4:14]
+    assert len(told) <= 2  # the second key may have been read with the first
+    assert second not in str(logs)
+    assert verify(scheme, good).plan == "gold"
+
+
 # -- an edge that runs
 
 
@@ -250,7 +286,7 @@ async def test_a_look_at_the_keys_that_fails_in_a_way_nobody_foresaw_is_not_the_
     monkeypatch.setattr("busgate.edge.api_keys.watch.LOOK_EVERY", 0.01)
     await watch.start()
 
-    def broken(*_: object) -> Any:
+    def broken(*_: object, **__: object) -> Any:
         monkeypatch.setattr("busgate.edge.api_keys.watch.load_keys", load_keys)
         raise MemoryError
 
@@ -278,11 +314,11 @@ async def test_a_change_that_could_not_be_read_at_once_is_read_at_the_next_look(
     refusals = iter(["too many open files"] * 3)
     faults: list[str | None] = []
 
-    def at_times(*arguments: Any) -> Any:
+    def at_times(*arguments: Any, **options: Any) -> Any:
         faults.append(watch.fault)
         for why in refusals:
             raise KeyFileError(why)
-        return load_keys(*arguments)
+        return load_keys(*arguments, **options)
 
     monkeypatch.setattr("busgate.edge.api_keys.watch.load_keys", at_times)
     with capture_logs() as logs:

@@ -1,6 +1,6 @@
 """API keys in memory: small, and read from their file in a time that goes by what has changed in it."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ class ApiKey:
     """One key.
 
     Args:
-        caller: who presents it; None: nobody has it.
+        caller: who presents it; None: nobody may use it.
         live: the hashes of one or two secrets, and until when each holds.
         mark: tells the line that it was read from.
 
@@ -38,8 +38,14 @@ class ApiKey:
         return first & (now < self.first_until) | second & (now < self.second_until)
 
 
-def load_keys(path: Path, known: dict[str, ApiKey]) -> dict[str, ApiKey]:
+def load_keys(path: Path, known: dict[str, ApiKey], *, plans: Collection[str]) -> dict[str, ApiKey]:
     """The keys of a file by name. Those whose line is as it was are taken from `known`.
+
+    Args:
+        path: of the file.
+        known: the keys of an earlier time, with the same plans.
+        plans: the names of those that are configured. A key of another one has no caller: with what it was sold for
+            unknown, it would have the limits of whoever has no plan.
 
     Raises:
         KeyFileError: the file or one of its lines is not good.
@@ -52,7 +58,7 @@ def load_keys(path: Path, known: dict[str, ApiKey]) -> dict[str, ApiKey]:
         found = by_mark.get(mark)
         if found is None:
             record = read_record(line, f"{path}:{number}")
-            found = record.id, _key(record, mark, pool)
+            found = record.id, _key(record, mark, pool, plans)
         name, key = found
         if name in keys:
             raise KeyFileError(f"{path}:{number}: the id stands twice")
@@ -60,7 +66,7 @@ def load_keys(path: Path, known: dict[str, ApiKey]) -> dict[str, ApiKey]:
     return keys
 
 
-def _key(record: KeyRecord, mark: int, pool: dict[Hashable, Any]) -> ApiKey:
+def _key(record: KeyRecord, mark: int, pool: dict[Hashable, Any], plans: Collection[str]) -> ApiKey:
     """A key that has in common with others what is the same: of many thousands, most have few plans and scopes."""
     end = epoch(record.expires)
     made = Caller(
@@ -73,4 +79,4 @@ def _key(record: KeyRecord, mark: int, pool: dict[Hashable, Any]) -> ApiKey:
     plan = pool.setdefault(record.plan, record.plan)
     caller = VerifiedCaller(made, end, "key", credential=record.id, plan=plan)
     live = [(bytes.fromhex(each.sha256), min(end, epoch(each.until))) for each in record.secrets]
-    return ApiKey(caller, live, mark=mark)
+    return ApiKey(caller if plan == "" or plan in plans else None, live, mark=mark)

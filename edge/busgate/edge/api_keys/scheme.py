@@ -41,8 +41,10 @@ class ApiKeys:
         name, digest = read_key(exchange.head.headers[self._header])
         now = self._clock()
         key = self._keys.get(name, self._nobodys)
-        if not key.holds(digest, now) or key.caller is None:
+        if not key.holds(digest, now):
             raise CredentialRefused("a key that is not known, revoked or expired")
+        if key.caller is None:
+            raise CredentialRefused("a key whose plan is not configured")
         if now - key.used >= COARSE:
             key.used = self._used[name] = now
         return key.caller

@@ -1,6 +1,6 @@
 """The steps that count requests and refuse those over a limit, where the store is that of this process alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from busgate.edge.exchange import Exchange
@@ -101,7 +101,9 @@ class Places:
         if count >= self._most:
             raise no_place(self._name, self._most, self._counts)
         running[taken] = count + 1
-        hold(exchange, partial(self._leave, taken))
+        if exchange.held is None:
+            exchange.held = []
+        exchange.held.append(partial(self._leave, taken))
 
     def _leave(self, taken: str) -> None:
         count = self._running[taken]
@@ -120,10 +122,3 @@ def no_place(name: str, most: int, counts: Counts) -> Refusal:
         headers=(("Retry-After", str(RETRY_PLACE)),),
         violated=[name],
     )
-
-
-def hold(exchange: Exchange, give_back: Callable[[], None]) -> None:
-    """Have a place given back when the request ends."""
-    if exchange.held is None:
-        exchange.held = []
-    exchange.held.append(give_back)

@@ -9,7 +9,7 @@ from busgate.edge.stores.leases import Leases
 from busgate.edge.stores.rules import Ask, Standing, Verdict
 
 from .keys import Part
-from .meter import Counts, hold, judge, no_place
+from .meter import Counts, judge, no_place
 from .policies import Policy
 from .refused import Refused
 
@@ -118,4 +118,6 @@ class _Place:
     def _hold(self, exchange: Exchange) -> None:
         leases = self._places.leases
         leases.taken(self.job)
-        hold(exchange, partial(leases.give_back, self.job.key))
+        if exchange.held is None:
+            exchange.held = []
+        exchange.held.append(partial(leases.give_back, self.job.key))

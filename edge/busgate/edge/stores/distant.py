@@ -28,8 +28,7 @@ class DistantStore(ABC):
     def do(self, jobs: Sequence[Job]) -> "asyncio.Future[list[Any]]":
         """Do these for one request, one after the other until one says no, while nobody else comes in between.
 
-        What comes is the results of those that were done, the last of which may be a no. Whoever asks must not
-        cancel it: a job may be done though nobody waits for it any more.
+        What comes is the results of those that were done, the last of which may be a no.
 
         Raises:
             StoreUnavailable: at once or later. Later, the jobs may have been done.

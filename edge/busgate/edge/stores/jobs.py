@@ -80,20 +80,28 @@ ALIVE = "alive:"
 """Under it and the name of a holder there is something as long as its process lives."""
 
 
+class Answer(asyncio.Future[Any]):
+    """What will come of a job. Whoever waits for it and is cancelled, is cancelled when it is there: only then it is
+    known what has to be undone.
+    """
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 - as Future.cancel
+        return False
+
+
 class Waiting(NamedTuple):
     """A job, and who waits for what comes of it."""
 
     job: Job | Chain
-    answer: asyncio.Future[Any]
+    answer: Answer
 
     def tell(self, result: object) -> None:
-        if not self.answer.done():  # else who asked is gone
-            self.answer.set_result(result)
+        self.answer.set_result(result)
 
     def fail(self, reason: str) -> None:
-        if not self.answer.done():
+        if not self.answer.done():  # one that was refused is failed once more, with its connection
             self.answer.set_exception(StoreUnavailable(reason))
-            self.answer.exception()  # whoever is gone will not ask for it; it is no news to the loop
+            self.answer.exception()  # nobody may wait for it; it is no news to the loop
 
 
 class Inbox:
@@ -110,12 +118,12 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, job: Job | Chain) -> asyncio.Future[Any]:
+    def add(self, job: Job | Chain) -> Answer:
         """What will come of it. Raises StoreUnavailable where too many wait."""
         if len(self._waiting) >= BACKLOG:
             raise StoreUnavailable(f"{BACKLOG} requests wait for the store already")
         loop = asyncio.get_running_loop()
-        waiting = Waiting(job, loop.create_future())
+        waiting = Waiting(job, Answer(loop=loop))
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
             loop.call_soon(self._wake)

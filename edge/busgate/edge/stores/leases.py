@@ -98,7 +98,7 @@ class Leases:
         self._doubt.set()
 
     def _look(self, told: "asyncio.Future[Any]") -> None:
-        if told.cancelled() or told.exception() is not None:
+        if told.exception() is not None:
             self.doubt()
 
     async def _run(self) -> None:

@@ -1,7 +1,8 @@
 """What Redis does for one message of the store: a script, so that nothing comes between a look and a count.
 
 It counts as rules.py does; the tests hold the two together. Its clock is that of the server: one for all machines.
-Each value ends with when it means nothing any more; the expiry that Redis knows of comes a second after.
+A job returns what came of it, and whether that is a no. Each value ends with when it means nothing any more; the expiry
+that Redis knows of comes a second after.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from .jobs import ALIVE, Chain, Get, Hold, Job, Once, Put, Take
 from .rules import Ask, Pace, Standing, Verdict
 
 TAKE, ONCE, GET, PUT, HOLD, CHAIN = b"t", b"o", b"g", b"p", b"h", b"c"
-PACE, TALLY = b"p", b"t"
 
 SCRIPT = b"""
 local now = tonumber(ARGV[1])
@@ -29,7 +29,7 @@ local function find(key)
   local kept = redis.call('GET', key)
   if not kept then return nil end
   local ends, value = string.match(kept, '^(%d+):(.*)$')
-  if tonumber(ends) <= now then return nil end
+  if not ends or tonumber(ends) <= now then return nil end
   return value, tonumber(ends)
 end
 
@@ -38,8 +38,7 @@ local function keep(key, value, ends)
   redis.call('SET', key, string.format('%.0f:', ends) .. value, 'PX', string.format('%.0f', millis))
 end
 
-local function pace(key)
-  local interval, burst = number(), number()
+local function pace(key, interval, burst)
   local span = interval * burst
   local due = find(key)
   due = due and tonumber(due) or 0
@@ -54,8 +53,7 @@ local function pace(key)
   return {math.floor(left / interval), 0, counted}, {math.floor((span - used) / interval), 0, used}, now + counted
 end
 
-local function tally(key)
-  local limit, lasts = number(), number()
+local function tally(key, limit, lasts)
   local count = tonumber((find(key) or '0'))
   if count >= limit then
     local told = {0, math.max(1, lasts), lasts}
@@ -67,19 +65,20 @@ end
 local function take()
   local asks, allowed = {}, 1
   for n = 1, number() do
-    local key, kind = next_key(), word()
+    local key = next_key()
     local ask = {key = key}
+    local kind, one, other = string.match(word(), '(%a)(%d+),(%d+)')
     if kind == 'p' then
-      ask.counted, ask.found, ask.value = pace(key)
+      ask.counted, ask.found, ask.value = pace(key, tonumber(one), tonumber(other))
       ask.ends = ask.value
     else
-      ask.counted, ask.found, ask.value, ask.ends = tally(key)
+      ask.counted, ask.found, ask.value, ask.ends = tally(key, tonumber(one), tonumber(other))
     end
     ask.refused = ask.counted[2] > 0
     if ask.refused then allowed = 0 end
     asks[n] = ask
   end
-  local told = {allowed}
+  local told = {tostring(allowed)}
   for _, ask in ipairs(asks) do
     if ask.value and (allowed == 1 or ask.refused) then
       keep(ask.key, string.format('%.0f', ask.value), ask.ends)
@@ -88,12 +87,12 @@ local function take()
       told[#told + 1] = string.format('%.0f', each)
     end
   end
-  return told
+  return table.concat(told, ' '), allowed == 0  -- one word: what clients read costs them by the word
 end
 
 local function once()
   local key, lasts = next_key(), number()
-  if find(key) then return 0 end
+  if find(key) then return 0, true end
   keep(key, '', now + lasts)
   return 1
 end
@@ -119,7 +118,7 @@ local function hold()
     end
   end
   own = math.max(0, own + change)
-  if change > 0 and others + own > most then return 0 end
+  if change > 0 and others + own > most then return 0, true end
   if own > 0 then counts[#counts + 1] = holder .. '=' .. string.format('%.0f', own) end
   keep(key, table.concat(counts, ','), #counts > 0 and now + lasts or now)
   return 1
@@ -131,9 +130,9 @@ local function chain()
   local links, keys, words = number(), number(), number()
   local last_key, last, told = key_at + keys, at + words, {}
   for n = 1, links do
-    local kind = word()
-    told[n] = jobs[kind]()
-    if told[n] == 0 or kind == 't' and told[n][1] == 0 then break end
+    local no
+    told[n], no = jobs[word()]()
+    if no then break end
   end
   key_at, at = last_key, last
   return told
@@ -178,7 +177,7 @@ def _add(job: Job, prefix: str, keys: list[bytes], words: list[Any]) -> None:
             words += (TAKE, len(asks))
             for ask in asks:
                 keys.append(_encoded(prefix, ask.key))
-                words += _rule(ask)
+                words.append(_rule(ask))
         case Once(key, lasts):
             keys.append(_encoded(prefix, key))
             words += (ONCE, lasts)
@@ -198,11 +197,12 @@ def _encoded(prefix: str, key: str) -> bytes:
     return (prefix + key).encode("utf-8", "surrogatepass")
 
 
-def _rule(ask: Ask) -> tuple[bytes, int, int]:
+def _rule(ask: Ask) -> bytes:
+    """One word, for each costs the client as much as the rest of an ask."""
     rule = ask.rule
     if isinstance(rule, Pace):
-        return PACE, rule.interval, rule.burst
-    return TALLY, rule.limit, ask.lasts
+        return b"p%d,%d" % (rule.interval, rule.burst)
+    return b"t%d,%d" % (rule.limit, ask.lasts)
 
 
 def result(job: Job | Chain, told: Any) -> object:
@@ -216,6 +216,6 @@ def result(job: Job | Chain, told: Any) -> object:
             return told
         case Put():
             return None
-    numbers = list(map(int, told))
+    numbers = list(map(int, told.split()))
     standings = [Standing(*numbers[at : at + 3]) for at in range(1, len(numbers), 3)]
     return Verdict(numbers[0] == 1, standings)

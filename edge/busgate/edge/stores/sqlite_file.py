@@ -171,7 +171,7 @@ class SqliteFile:
                 return True
             case Get(key):
                 found = _find(base, key, now)
-                return None if found is None else found[0]
+                return found[0] if found is not None and isinstance(found[0], bytes) else None
             case Put(key, value, lasts):
                 base.execute(_KEEP, (_encoded(key), value, now + lasts))
                 return None

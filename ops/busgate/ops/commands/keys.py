@@ -39,7 +39,8 @@ _FOR = {
 
 def run(options: argparse.Namespace) -> int:
     _check(options)
-    file = options.file or read_settings(KeysProcess, options).edge.api_keys.file
+    edge = None if options.file else read_settings(KeysProcess, options).edge
+    file = options.file if edge is None else edge.api_keys.file
     if file is None:
         raise CommandError(["no file of keys: set file in [edge.api_keys], or name it with --file"])
     actions: dict[str, Callable[[Path, argparse.Namespace], None]] = {
@@ -52,6 +53,11 @@ def run(options: argparse.Namespace) -> int:
         actions[options.action](file, options)
     except KeyFileError as error:
         raise CommandError([str(error)]) from None
+    if options.plan and edge is not None and options.plan not in {plan.name for plan in edge.plan}:
+        print(
+            f"busgate: warning: no [[edge.plan]] is called {options.plan!r}: the edge refuses the key until one is",
+            file=sys.stderr,
+        )
     return 0
 
 
