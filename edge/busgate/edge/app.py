@@ -195,15 +195,13 @@ class Edge:
             stages=None if isinstance(failure, Refusal) else self._stages(exchange),
         )
         refusal = failure if isinstance(failure, Refusal) else None
-        name, outcome = (
-            (failure.type, "executed") if isinstance(failure, Problem) else (failure.kind.name, failure.kind.outcome)
-        )
+        name, outcome, reason = _told(failure)
         if self._documents is not None:
             response = self._documents.replace(exchange, name, response)
         if exchange.allowance is not None:
             response.headers += exchange.allowance.fields()
         exchange.response = response
-        self._record(exchange, response.status, outcome, name, refusal=refusal)
+        self._record(exchange, response.status, outcome, name, reason=reason, refusal=refusal)
         if exchange.finish is not None:
             exchange.finish(exchange, response)
         return response
@@ -216,7 +214,14 @@ class Edge:
         return stages
 
     def _record(
-        self, exchange: Exchange, status: int, outcome: str, failure: str, *, refusal: Refusal | None = None
+        self,
+        exchange: Exchange,
+        status: int,
+        outcome: str,
+        failure: str,
+        *,
+        reason: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         total_ms = (self._loop.time() - exchange.started) * 1000
         reply, caller, message = exchange.reply, exchange.caller, exchange.request.message
@@ -235,9 +240,18 @@ class Edge:
             request_id=exchange.request.id,
             traceparent=exchange.traceparent,
             caller="" if caller is None else caller.caller.subject,
+            reason=reason,
         )
         if self.audit is not None:
             self.audit.note(exchange, status, failure, outcome=outcome, refusal=refusal)
+
+
+def _told(failure: Refusal | CallFailed | Problem) -> tuple[str, str, str]:
+    """Name, outcome and reason of a failure for its record; not what a handler says of its customer."""
+    if isinstance(failure, Problem):
+        return failure.type, "executed", ""
+    reason = failure.reason if isinstance(failure, Refusal) else failure.detail or ""
+    return failure.kind.name, failure.kind.outcome, reason
 
 
 def _files(catalog: Catalog, settings: EdgeSettings) -> Iterator[tuple[http.Route, Operation]]:

@@ -60,12 +60,19 @@ class TracedEdge(Edge):
         return call
 
     def _record(
-        self, exchange: Exchange, status: int, outcome: str, failure: str, *, refusal: Refusal | None = None
+        self,
+        exchange: Exchange,
+        status: int,
+        outcome: str,
+        failure: str,
+        *,
+        reason: str = "",
+        refusal: Refusal | None = None,
     ) -> None:
         # What was refused before its path began was given no place yet.
         place: Trace = getattr(exchange, "trace", None) or Trace(self._spans.begin(exchange.request.id))
         exchange.traceparent = place.own  # the same trace as that of the call, if there was one
-        super()._record(exchange, status, outcome, failure, refusal=refusal)
+        super()._record(exchange, status, outcome, failure, reason=reason, refusal=refusal)
         if not is_sampled(place.own):
             return
         became: dict[str, str | int] = {"busgate.outcome": outcome, "busgate.call": exchange.request.id.decode()}
