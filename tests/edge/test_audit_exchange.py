@@ -54,17 +54,28 @@ async def test_records_of_one_kind_go_together_in_their_order(address, keeper):
     assert (publisher.backlog.written, publisher.backlog.dropped) == (4, 0)
 
 
-async def test_without_a_queue_records_are_dropped_and_counted(address):
+async def test_without_a_queue_records_are_dropped_and_counted_and_that_is_told_once_until_there_is_one(
+    address, keeper
+):
     publisher = sink(address, lossless=False)
     await publisher.start()
 
     with capture_logs() as logs:
-        publisher.backlog.put([(False, b"1\n"), (False, b"2\n")])
-        await until(lambda: not publisher.backlog.waiting)
+        for _ in range(2):
+            publisher.backlog.put([(False, b"1\n"), (False, b"2\n")])
+            await until(lambda: not publisher.backlog.waiting)
+        failing = publisher.backlog.failing
+        await keeper()
+        publisher.backlog.put([(False, b"3\n")])
+        await until(lambda: publisher.backlog.written)
         await publisher.close()
 
-    assert (publisher.backlog.written, publisher.backlog.dropped) == (0, 2)
-    assert [log["error"] for log in logs if log["log_level"] == "error"] == ["no queue is bound to busgate.audit"]
+    assert (publisher.backlog.written, publisher.backlog.dropped) == (1, 4)
+    assert failing == "no queue is bound to busgate.audit"
+    assert [(log["event"], log.get("error")) for log in logs] == [
+        ("audit records cannot be written; they are dropped", failing),
+        ("audit records are written again", None),
+    ]
 
 
 async def test_where_nothing_may_be_lost_records_wait_for_a_queue(address, keeper, monkeypatch):

@@ -56,7 +56,6 @@ class ExchangeSink:
             while self.backlog.waiting:
                 try:
                     await self._publish_some()
-                    self.backlog.recover()
                 except BusError as error:
                     self.backlog.fail(str(error))
                     if self._closing:
@@ -77,7 +76,8 @@ class ExchangeSink:
         except UnheardError as error:
             if self.backlog.lossless:
                 raise
-            self.backlog.fail(str(error))
+            self.backlog.fail(str(error), waits=False)
             self.backlog.settle(count, written=False)
-            return
-        self.backlog.settle(count)
+        else:
+            self.backlog.settle(count)
+            self.backlog.recover()
