@@ -23,7 +23,7 @@ from .places import is_like
 from .records import Recorder
 from .refusal import INTERNAL, Refusal
 from .request import Request
-from .response import Response, header_block, problem_response
+from .response import Failure, Response, header_block, problem_response
 from .router import Router
 from .server import GateServer
 from .settings import EdgeSettings
@@ -187,21 +187,22 @@ class Edge:
         found = self._finishing.preflight(head, topics)
         return self._router.find(head.method, head.path) if found is None else (Operation("", [found[0]], found[1]), ())
 
-    def _refuse(self, exchange: Exchange, failure: Refusal | CallFailed | Problem) -> Response:
+    def _refuse(self, exchange: Exchange, failure: Failure) -> Response:
         response = problem_response(
             failure,
             exchange.request.id,
             show_service=self.settings.expose_service_names,
             stages=None if isinstance(failure, Refusal) else self._stages(exchange),
         )
-        refusal = failure if isinstance(failure, Refusal) else None
-        name, outcome, reason = _told(failure)
+        name, outcome = (
+            (failure.type, "executed") if isinstance(failure, Problem) else (failure.kind.name, failure.kind.outcome)
+        )
         if self._documents is not None:
             response = self._documents.replace(exchange, name, response)
         if exchange.allowance is not None:
             response.headers += exchange.allowance.fields()
         exchange.response = response
-        self._record(exchange, response.status, outcome, name, reason=reason, refusal=refusal)
+        self._record(exchange, response.status, outcome, name, failure)
         if exchange.finish is not None:
             exchange.finish(exchange, response)
         return response
@@ -214,14 +215,7 @@ class Edge:
         return stages
 
     def _record(
-        self,
-        exchange: Exchange,
-        status: int,
-        outcome: str,
-        failure: str,
-        *,
-        reason: str = "",
-        refusal: Refusal | None = None,
+        self, exchange: Exchange, status: int, outcome: str, failure: str, cause: Failure | None = None
     ) -> None:
         total_ms = (self._loop.time() - exchange.started) * 1000
         reply, caller, message = exchange.reply, exchange.caller, exchange.request.message
@@ -240,18 +234,18 @@ class Edge:
             request_id=exchange.request.id,
             traceparent=exchange.traceparent,
             caller="" if caller is None else caller.caller.subject,
-            reason=reason,
+            reason=_reason(cause),
         )
         if self.audit is not None:
+            refusal = cause if isinstance(cause, Refusal) else None
             self.audit.note(exchange, status, failure, outcome=outcome, refusal=refusal)
 
 
-def _told(failure: Refusal | CallFailed | Problem) -> tuple[str, str, str]:
-    """Name, outcome and reason of a failure for its record; not what a handler says of its customer."""
-    if isinstance(failure, Problem):
-        return failure.type, "executed", ""
-    reason = failure.reason if isinstance(failure, Refusal) else failure.detail or ""
-    return failure.kind.name, failure.kind.outcome, reason
+def _reason(cause: Failure | None) -> str:
+    """What the record says of a failure beyond its kind; not what a handler says of its customer."""
+    if isinstance(cause, CallFailed):
+        return cause.detail or ""
+    return cause.reason if isinstance(cause, Refusal) else ""
 
 
 def _files(catalog: Catalog, settings: EdgeSettings) -> Iterator[tuple[http.Route, Operation]]:
