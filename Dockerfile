@@ -6,6 +6,8 @@
 ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
+# Of pyproject.toml: redis for limits that several machines count together; tracing can be added.
+ARG EXTRAS=edge,redis
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
@@ -18,7 +20,7 @@ COPY workers workers
 COPY ops ops
 COPY examples examples
 RUN python -m venv --without-pip /opt/busgate \
- && python -m pip --python /opt/busgate/bin/python install --no-cache-dir '.[edge]' \
+ && python -m pip --python /opt/busgate/bin/python install --no-cache-dir ".[${EXTRAS}]" \
  # what only compilers and debuggers read
  && find /opt/busgate \( -name '*.c' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' \) -delete
 

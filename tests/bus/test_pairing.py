@@ -30,6 +30,7 @@ def call(number: int, *, deadline: int = SENT + 5000, **changes: Any) -> Message
 def reply(number: int, *, kind: bytes = b"reply", body: bytes = b'{"b":2}', **headers: Any) -> Message:
     message = Message(exchange=b"busgate.replies", routing_key=b"busgate.reply.web-1.3.0123456789ab.tapped")
     message.type, message.correlation_id, message.body = kind, b"%032x" % number, body
+    message.content_type = b"application/json"
     message.headers = {"wire": 1, "service": "orders", "received": SENT + 20, "ran": 7} | headers
     return message
 
@@ -66,6 +67,51 @@ def test_a_problem_comes_out_with_type_and_status() -> None:
         409,
         "urn:problem:out-of-stock",
     )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"type": b"item"}, {"content_type": b"text/plain"}, {"headers": {"wire": 1}}, {"fault": "headers"}],
+    ids=["type", "content type", "headers", "unreadable"],
+)
+def test_a_reply_that_who_called_cannot_believe_is_called_what_it_calls_it(spoil: dict[str, Any]) -> None:
+    seen = Seen()
+    bad = reply(1)
+    for name, value in spoil.items():
+        setattr(bad, name, value)
+
+    seen.pairing.see(call(1), 10.0)
+    seen.pairing.see(bad, 10.0)
+
+    assert [(one.result, one.status, one.problem) for one in seen.calls] == [("problem", 502, "urn:busgate:bad-reply")]
+
+
+def test_a_reply_that_who_called_does_not_take_comes_out_once_more() -> None:
+    seen = Seen()
+    refused = reply(1, kind=b"refused", body=b'{"type":"urn:busgate:bad-reply","status":502}')
+
+    for message in (refused, call(1), reply(1), refused, refused):
+        seen.pairing.see(message, 10.0)
+
+    first, again = seen.calls
+    assert (first.result, again.result, again.status, again.problem) == (
+        "reply",
+        "refused",
+        502,
+        "urn:busgate:bad-reply",
+    )
+    assert (again.call, again.topic, again.caller, again.request) == (first.call, first.topic, "ann", b"")
+    assert seen.pairing.unpaired == 0
+
+
+def test_of_answered_calls_only_the_last_are_remembered() -> None:
+    seen = Seen()
+
+    for number in range(bounds.ANSWERED + 10):
+        seen.pairing.see(call(number), 10.0)
+        seen.pairing.see(reply(number), 10.0)
+
+    assert len(seen.pairing._answered) == bounds.ANSWERED
 
 
 def test_a_call_without_a_reply_comes_out_when_its_time_is_over_whatever_the_clock_of_its_sender_says() -> None:

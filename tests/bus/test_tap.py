@@ -13,6 +13,7 @@ from busgate.bus import tap as tap_module
 from busgate.bus.embedded import EmbeddedBroker
 from busgate.bus.wire import TAPPED_SUFFIX
 from busgate.contracts import CallFailed
+from busgate.contracts.failure import BAD_REPLY
 
 OTHER = "shop.other.v1"
 
@@ -96,6 +97,30 @@ async def test_no_call_is_said_to_be_unanswered_that_was_sent_while_the_tap_bega
     abandoned = [one for one in watched.calls if one.result == "none"]
     assert len(abandoned) <= len(calling)  # those whose caller went
     assert {one.result for one in watched.calls} - {"none", "unseen"} == {"reply"}
+
+
+async def test_a_reply_that_who_called_does_not_take_is_shown_again_and_no_call_is_disturbed(town: Town) -> None:
+    edge, _ = await town.edge(), await town.worker()
+    refusal = CallFailed(BAD_REPLY, "not of the contract")
+    endpoint = edge.endpoint(TOPIC)
+
+    async with tapping(town) as watched:
+        asked = context()
+        await endpoint.call(b"{}", asked, 5.0)
+        endpoint.refuse_reply(asked.call_id, refusal)
+        await endpoint.call(b"{}", context(), 5.0)
+        await eventually(lambda: len(watched.calls) >= 3)
+    await eventually(lambda: not edge._tapped)
+    endpoint.refuse_reply(asked.call_id, refusal)  # nobody looks: nothing is said
+    await endpoint.call(b"{}", context(), 5.0)
+
+    assert [(one.result, one.problem) for one in watched.calls] == [
+        ("reply", ""),
+        ("refused", "urn:busgate:bad-reply"),
+        ("reply", ""),
+    ]
+    assert watched.calls[0].call == watched.calls[1].call == asked.call_id.decode()
+    assert (edge.counters.late_replies, edge.counters.bad_replies) == (0, 0)
 
 
 async def test_a_call_of_who_knows_no_taps_is_shown_without_its_reply(town: Town) -> None:

@@ -12,9 +12,10 @@ from pamqp import commands as amqp
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from busgate.bus import CallContext, requester
+from busgate.bus import CallContext
 from busgate.bus.call_fault import fault_of
 from busgate.bus.frames import CallTemplate, ReplyTemplate, encode_ping
+from busgate.bus.reply_fault import reply_fault
 from busgate.bus.wire import CALLS_EXCHANGE, Message
 from busgate.contracts.failure import WORKER_KINDS
 
@@ -105,7 +106,7 @@ def assert_says(message: Message, vector: dict[str, Any]) -> None:
         if name not in ("delivery_mode", "timestamp"):
             assert getattr(message, name) == value.encode(), name
     if vector["properties"]["type"] != "ping":
-        fault = fault_of(message) if is_call(vector) else requester._fault(message)
+        fault = fault_of(message) if is_call(vector) else reply_fault(message)
         assert fault is None
 
 

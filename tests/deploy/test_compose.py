@@ -123,6 +123,17 @@ def test_every_file_that_is_mounted_or_copied_is_there() -> None:
     assert {name for name in mounts if not name.startswith("./")} == set(COMPOSE["volumes"])
 
 
+def test_the_image_has_what_every_store_needs_and_what_it_may_be_built_with_is_there() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = re.search(r"^ARG EXTRAS=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    documented = re.findall(r"`(edge(?:,\w+)+)`", (ROOT / "docs" / "deploying.md").read_text())
+
+    assert found is not None
+    assert {"edge", "redis"} <= set(found[1].split(","))
+    assert found[1] in documented
+    assert {extra for each in documented for extra in each.split(",")} <= set(extras)
+
+
 # -- the health check of the image
 
 

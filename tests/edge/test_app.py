@@ -12,13 +12,15 @@ from typing import Any
 import jwt
 import pytest
 from pydantic import BaseModel
+from support.site import serving
 
 from busgate.bus import Bus, Delivery
 from busgate.bus.embedded import EmbeddedBroker
-from busgate.contracts import Call, Catalog, http
+from busgate.contracts import Call, Caller, Catalog, Nothing, http
 from busgate.edge.app import Edge
 from busgate.edge.records import Batch, Recorder, json_lines
 from busgate.edge.settings import EdgeSettings
+from busgate.workers import Context, Service
 
 PATIENCE = 10.0
 SECRET = "s" * 32
@@ -176,3 +178,34 @@ async def test_tokens_that_do_not_hold_are_refused_in_one_voice_whatever_is_wron
         voices.add(json.dumps([answer.status, document, answer.headers]))
     ((status, *_),) = map(json.loads, voices)
     assert (status, house.ran) == (401, [])
+
+
+# -- what the record of a failure says
+
+behind = Call("shop.behind.v1", http.get("/behind"), request=Nothing, reply=Thing, public=True)
+above = Call("shop.above.v1", http.get("/above"), request=Nothing, reply=Thing, public=True)
+shut = Call("shop.shut.v1", http.get("/shut"), request=Nothing, reply=Thing, scopes={"key"})
+shop = Service("shop")
+
+
+@shop.handles(above)
+async def asks_behind(request: Nothing, context: Context) -> Thing:
+    return await context.call(behind, request)
+
+
+@pytest.mark.parametrize(
+    ("path", "failure", "reason"),
+    [
+        ("/above", "nested-failure", "shop.behind.v1: no-route"),
+        ("/shut", "forbidden", "the contract asks for scopes that the caller lacks: key"),
+        ("/nowhere", "not-found", "There is nothing here"),
+        ("/behind", "no-route", ""),
+    ],
+)
+async def test_the_record_of_a_failure_says_what_is_known_of_it(path: str, failure: str, reason: str) -> None:
+    async with serving([above, behind, shut], [shop]) as site:
+        await site.as_caller(Caller("ann"), "GET", path)
+        site.edge._recorder.flush()
+        (line,) = json_lines(site.records, 0.0)
+
+    assert (json.loads(line)["failure"], json.loads(line)["reason"]) == (failure, reason)

@@ -37,9 +37,10 @@ ORDER: dict[str, Any] = {
     "request_id": b"0123456789abcdef0123456789abcdef",
     "traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "caller": "demo",
+    "reason": "",
 }
-FOREIGN = ("path", "service", "caller")
-TEXTS = ("method", "path", "topic", "service", "outcome", "failure", "caller")
+FOREIGN = ("path", "service", "caller", "reason")
+TEXTS = ("method", "path", "topic", "service", "outcome", "failure", "caller", "reason")
 EPOCH = 1_700_000_000.0
 
 
@@ -158,6 +159,7 @@ def test_a_json_line_says_all_that_is_known():
         "status": 201,
         "outcome": "executed",
         "failure": "",
+        "reason": "",
         "total_ms": 3.2,
         "queue_ms": 0.8,
         "ran_ms": 1.9,
@@ -222,6 +224,16 @@ def test_a_text_line_of_a_failure_ends_with_what_it_was():
         "  503  shop.orders.place.v1    -         "
         "total   3.2 ms  queue        -  run        -  0123456789abcdef0123456789abcdef  no-route (not_executed)\n"
     )
+
+
+def test_a_text_line_of_a_failure_says_what_is_known_of_it():
+    (line,) = text_lines(
+        [record_of(status=502, failure="nested-failure", outcome="unknown", reason="shop.stock.v1: bad-reply\n")],
+        EPOCH,
+        colour=False,
+    )
+
+    assert line.endswith("  nested-failure (unknown): shop.stock.v1: bad-reply\\u000a\n")
 
 
 @pytest.mark.parametrize(("status", "colour"), [(201, 32), (409, 33), (503, 31)])

@@ -115,7 +115,7 @@ def published(keys: SigningKeys) -> set[str]:
     return {key["kid"] for key in json.loads(keys.jwks)["keys"]}
 
 
-def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_is_taken_away(tmp_path: Path) -> None:
+def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_signatures_end(tmp_path: Path) -> None:
     old = put(tmp_path, "2026-11.pem")
     chosen: list[str] = []
     keys = SigningKeys(SigningSettings(folder=tmp_path, publish_first=120), lambda key: chosen.append(key.kid))
@@ -130,8 +130,40 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_is_take
     keys.look(start + 1120)
     assert (keys.current.kid, published(keys), chosen) == (new.kid, {old.kid, new.kid}, [new.kid])
     (tmp_path / "2026-11.pem").unlink()
-    keys.look(start + 1300)
+    keys.look(start + 1239)
+    assert published(keys) == {old.kid, new.kid}
+    keys.look(start + 1240)
     assert (keys.current.kid, published(keys), chosen) == (new.kid, {new.kid}, [new.kid])
+
+
+def test_a_key_whose_file_is_gone_signs_on_until_services_know_another_and_is_published_until_its_signatures_end(
+    tmp_path: Path,
+) -> None:
+    old = put(tmp_path, "a.pem")
+    chosen: list[str] = []
+    keys = SigningKeys(SigningSettings(folder=tmp_path), lambda key: chosen.append(key.kid))
+    new = put(tmp_path, "a.pem")
+
+    keys.look(NOW)
+    assert (keys.current.kid, published(keys), len(keys)) == (old.kid, {old.kid, new.kid}, 2)
+    keys.look(NOW + 120)
+    assert (keys.current.kid, published(keys), chosen) == (new.kid, {old.kid, new.kid}, [new.kid])
+    keys.look(NOW + 239)
+    assert published(keys) == {old.kid, new.kid}
+    keys.look(NOW + 240)
+    assert (published(keys), len(keys)) == ({new.kid}, 1)
+
+
+def test_a_key_that_never_signed_is_not_published_any_more_when_its_file_is_gone(tmp_path: Path) -> None:
+    old = put(tmp_path, "a.pem")
+    keys = SigningKeys(SigningSettings(folder=tmp_path))
+    put(tmp_path, "b.pem")
+    keys.look(NOW)
+
+    (tmp_path / "b.pem").unlink()
+    keys.look(NOW + 5)
+
+    assert (keys.current.kid, published(keys)) == (old.kid, {old.kid})
 
 
 def test_after_a_start_a_file_that_is_new_waits_however_old_its_copy_says_it_is(tmp_path: Path) -> None:

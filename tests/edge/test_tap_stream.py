@@ -1,13 +1,17 @@
 import asyncio
 import json
+import socket
 from contextlib import aclosing
 
+import aiohttp
 import pytest
+from pydantic import BaseModel
 
-from busgate.bus import Bus, CallContext
+from busgate.bus import Bus, CallContext, Pairing, TappedCall
 from busgate.bus.embedded import EmbeddedBroker
-from busgate.contracts import Call, Catalog, Nothing, http
-from busgate.edge import tap_stream
+from busgate.bus.typed import TypedCalls
+from busgate.contracts import Call, CallFailed, Catalog, Nothing, http
+from busgate.edge import Edge, EdgeSettings, Recorder, tap_stream
 from busgate.edge.tap_stream import MOST, TapStream
 
 CONTEXT = CallContext(b"0" * 31 + b"1", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -101,3 +105,41 @@ async def test_so_many_taps_may_be_open_and_no_more_until_one_ends() -> None:
             await tap.aclose()
 
     assert (full, again) == (True, False)
+
+
+class Said(BaseModel):
+    word: str
+
+
+told = Call("test.told.v1", http.get("/told"), request=Nothing, reply=Said, public=True)
+
+
+async def test_a_reply_that_does_not_match_its_contract_is_bad_for_the_edge_for_a_script_and_for_the_tap() -> None:
+    broker = EmbeddedBroker()
+    worker = Bus(broker, name="worker")
+
+    async def wrong(delivery: object) -> tuple[bytes, bytes]:
+        return b"reply", b'{"word":7}'
+
+    worker.serve(told.topic, wrong, prefetch=1, reruns=True, service="svc")
+    seen: list[TappedCall] = []
+    pairing = Pairing(seen.append)
+    async with asyncio.timeout(10), worker, Bus(broker, name="edge") as bus:
+        edge = Edge(Catalog([told]), EdgeSettings(), bus, recorder=Recorder())
+        listener = socket.create_server(("127.0.0.1", 0))
+        await edge.start(listener)
+        with broker.tapped(lambda message: pairing.see(message, 0.0)):
+            async with aiohttp.ClientSession() as client:
+                answer = await client.get(f"http://127.0.0.1:{listener.getsockname()[1]}/told")
+            with pytest.raises(CallFailed) as caught:
+                await TypedCalls(bus).to(told).call(Nothing(), CONTEXT, 5)
+            while len(seen) < 4:
+                await asyncio.sleep(0)
+        await edge.close()
+
+    assert (answer.status, caught.value.kind.name) == (502, "bad-reply")
+    assert [(one.result, one.status, one.problem) for one in seen] == [
+        ("reply", None, ""),
+        ("refused", 502, "urn:busgate:bad-reply"),
+    ] * 2
+    assert (seen[1].call, seen[3].call) == (answer.headers["X-Request-Id"], CONTEXT.call_id.decode())

@@ -131,6 +131,18 @@ def test_figures_for_each_caller(run: Run, file: Path) -> None:
     assert (shown[1]["request_bytes"], shown[1]["reply_bytes"]) == (20, 40)
 
 
+def test_one_subject_of_two_issuers_is_two_callers_in_the_table_too(run: Run, file: Path) -> None:
+    add(file, record(5, issuer="https://other.example"))
+
+    lines = run("audit", str(file), "--by", "caller", "--caller", "ann").stdout.splitlines()
+
+    assert [line.split()[:3] for line in lines] == [
+        ["CALLER", "ISSUER", "CALLS"],
+        ["ann", "https://login.example", "2"],
+        ["ann", "https://other.example", "1"],
+    ]
+
+
 def test_figures_for_each_topic_as_a_table(run: Run, file: Path) -> None:
     lines = run("audit", str(file), "--by", "topic").stdout.splitlines()
 

@@ -191,7 +191,10 @@ async def test_ctrl_c_ends_a_tap_and_leaves_nothing_behind(house: House) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--status", "fine"], "--status 'fine': say reply, problem, none, unseen, 4xx, 5xx, or a status like 409"),
+        (
+            ["--status", "fine"],
+            "--status 'fine': say reply, problem, none, unseen, refused, 4xx, 5xx, or a status like 409",
+        ),
         (["--slower-than", "long"], "--slower-than 'long': a length of time is needed"),
         (["--call", "7"], "--call '7': 8 to 32 hex digits are needed"),
         (["--for", "-1"], "--for"),

@@ -21,6 +21,7 @@ from .wire import (
     REPLY_QUEUE_PREFIX,
     TYPE_CALL,
     TYPE_PING,
+    TYPE_REFUSED,
     VERSION,
     CallContext,
     Message,
@@ -330,6 +331,11 @@ class EmbeddedLink:
 
     def tap_replies(self, topics: frozenset[bytes]) -> None:
         pass  # who taps this broker sees all of it
+
+    def tell_taps(self, topic: bytes, call_id: bytes, problem: bytes) -> None:  # noqa: ARG002 - who taps sees all topics
+        message = self._message(TYPE_REFUSED, problem)
+        message.correlation_id = call_id
+        self._copy(message)
 
     def flush(self) -> None:
         pass  # nothing is held back

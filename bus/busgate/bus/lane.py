@@ -15,7 +15,7 @@ from .connection import Connection
 from .frames import CallTemplate, ReplyTemplate, encode_ack, encode_ping
 from .link import Link, LinkEvents
 from .opening import open_connection
-from .wire import REPLIES_EXCHANGE, REPLY_QUEUE_PREFIX, TAPPED_SUFFIX, CallContext, Message
+from .wire import REPLIES_EXCHANGE, REPLY_QUEUE_PREFIX, TAPPED_SUFFIX, TYPE_REFUSED, CallContext, Message
 
 CALLS, WORK = 1, 2
 
@@ -89,6 +89,11 @@ class Lane(Connection):
             self._call_templates.pop(topic, None)
         self._tapped = topics
 
+    def tell_taps(self, topic: bytes, call_id: bytes, problem: bytes) -> None:
+        if topic in self._tapped:
+            key = (self.reply_queue + TAPPED_SUFFIX).encode()  # it comes back here too, where it means nothing
+            self.write(*self._reply_template("").encode(key, call_id, TYPE_REFUSED, 0, 0, problem))
+
     def ping(self) -> None:
         self.write(self._ping)
 
@@ -118,12 +123,13 @@ class Lane(Connection):
     def publish_reply(
         self, call: Message, kind: bytes, body: bytes, *, service: str, received_ms: int, ran_ms: int
     ) -> None:
-        template = self._reply_templates.get(service)
-        if template is None:
-            template = self._reply_templates[service] = ReplyTemplate(
-                service.encode(), channel=WORK, frame_max=self.frame_max
-            )
+        template = self._reply_templates.get(service) or self._reply_template(service)
         self.write(*template.encode(call.reply_to, call.correlation_id, kind, received_ms, ran_ms, body))
+
+    def _reply_template(self, service: str) -> ReplyTemplate:
+        return self._reply_templates.setdefault(
+            service, ReplyTemplate(service.encode(), channel=WORK, frame_max=self.frame_max)
+        )
 
     def ack(self, tag: int) -> None:
         self._finished.append(tag)

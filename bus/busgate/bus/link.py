@@ -82,6 +82,9 @@ class Link(Protocol):
     def tap_replies(self, topics: frozenset[bytes]) -> None:
         """Ask for the replies of these topics under the second key of the reply queue, which taps hear too."""
 
+    def tell_taps(self, topic: bytes, call_id: bytes, problem: bytes) -> None:
+        """Tell those who tap the topic, if any do, that the reply to a call is not taken, and why."""
+
     def flush(self) -> None:
         """Send now what would leave at the end of this turn of the loop. For who knows that nothing joins it."""
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
-from .wire import TYPE_CALL, TYPE_PROBLEM, TYPE_REPLY, Message, caller_of, is_traceparent
+from busgate.contracts.failure import BAD_REPLY
+
+from .reply_fault import reply_fault
+from .wire import TYPE_CALL, TYPE_PROBLEM, TYPE_REFUSED, TYPE_REPLY, Message, caller_of, is_traceparent
 
 LATE = 1.0
 """Seconds past its time after which a call counts as unanswered."""
@@ -18,8 +21,12 @@ MOST_BYTES = 64 * 1024 * 1024
 CALL_BYTES = 2048
 """What is kept of a call beside its body, at most."""
 
-Result = Literal["reply", "problem", "none", "unseen"]
-"""`none`: no reply came. `unseen`: one may have come, but where this tap does not hear it."""
+ANSWERED = 1_000
+"""Calls whose reply was seen that are remembered, in case who called does not take it."""
+
+Result = Literal["reply", "problem", "none", "unseen", "refused"]
+"""`none`: no reply came. `unseen`: one may have come, but where this tap does not hear it. `refused`: the reply that
+was seen before is not taken by who called."""
 Heard = Literal["yes", "perhaps", "no"]
 """Whether the reply to a call is copied too."""
 
@@ -94,6 +101,8 @@ class Pairing:
         self._since = since
         self._waiting: dict[bytes, _Waiting] = {}
         self._bytes = 0
+        self._answered: dict[bytes, dict[str, Any]] = {}
+        """Calls by their own ids, without bodies, the oldest first."""
         self.unpaired = 0
         """Replies whose call was not seen: its copy was dropped, it waited before, or it is of another tap's topics."""
         self.dropped = 0
@@ -103,12 +112,13 @@ class Pairing:
         """Take in a copy."""
         if message.type == TYPE_CALL:
             self._wait_for(message, now)
+        elif message.type == TYPE_REFUSED:
+            self._take_back(message)
+        elif (waiting := self._forget(message.correlation_id)) is not None:
+            self._emit(_answered(waiting.request, message, (now - waiting.seen) * 1000))
+            self._remember(waiting.request)
         elif message.type in (TYPE_REPLY, TYPE_PROBLEM):
-            waiting = self._forget(message.correlation_id)
-            if waiting is None:
-                self.unpaired += _integer(message, "received", math.inf) >= self._since()
-            else:
-                self._emit(_answered(waiting.request, message, (now - waiting.seen) * 1000))
+            self.unpaired += _integer(message, "received", math.inf) >= self._since()
 
     def give_up(self, now: float) -> None:
         """Emit the calls whose time is long over."""
@@ -134,6 +144,18 @@ class Pairing:
             self._forget(next(iter(self._waiting)))
             self.dropped += 1
 
+    def _take_back(self, refused: Message) -> None:
+        """A reply that was seen is not taken by who called: then the call comes out once more."""
+        request = self._answered.pop(refused.correlation_id, None)
+        if request is not None:
+            problem, status = _problem(refused.body)
+            self._emit(TappedCall(**request, result="refused", problem=problem, status=status))
+
+    def _remember(self, request: dict[str, Any]) -> None:
+        self._answered[request["call"].encode(errors="replace")] = request | {"request": b""}
+        if len(self._answered) > ANSWERED:
+            del self._answered[next(iter(self._answered))]
+
     def _forget(self, key: bytes) -> _Waiting | None:
         waiting = self._waiting.pop(key, None)
         if waiting is not None:
@@ -156,9 +178,11 @@ def _request(call: Message) -> dict[str, Any]:
 def _answered(request: dict[str, Any], reply: Message, total_ms: float) -> TappedCall:
     received, ran = _integer(reply, "received", None), _integer(reply, "ran", None)
     problem, status = _problem(reply.body) if reply.type == TYPE_PROBLEM else ("", None)
+    if reply_fault(reply) is not None:  # as who called says
+        problem, status = BAD_REPLY.type, BAD_REPLY.status
     return TappedCall(
         **request,
-        result="problem" if reply.type == TYPE_PROBLEM else "reply",
+        result="problem" if problem or reply.type == TYPE_PROBLEM else "reply",
         service=str(reply.headers.get("service", ""))[:100],
         problem=problem,
         status=status,

@@ -5,6 +5,7 @@ its deadline. One sweep over buckets of 20 ms watches all deadlines, so that a c
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,15 +31,13 @@ from busgate.contracts.failure import (
 from .admission import Admission
 from .counters import Counters
 from .link import Link
+from .reply_fault import reply_fault
 from .wire import (
-    CONTENT_TYPE,
     MARGIN_MS,
     MAX_HOPS,
     MAX_MESSAGE,
     TYPE_PING,
-    TYPE_PROBLEM,
-    TYPE_REPLY,
-    VERSION,
+    TYPE_REFUSED,
     CallContext,
     Ids,
     Message,
@@ -238,7 +237,7 @@ class Requester:
         if waiting is None:
             self._on_unexpected(message)
             return
-        fault = _fault(message)
+        fault = reply_fault(message)
         now = self._loop.time()
         took_ms = (now - waiting.sent) * 1000
         self._forget(message.correlation_id)
@@ -248,7 +247,7 @@ class Requester:
             self._counters.bad_replies += 1
             waiting.set_exception(CallFailed(BAD_REPLY, fault))
             return
-        headers: dict[str, Any] = message.headers  # of the right types: _fault looked
+        headers: dict[str, Any] = message.headers  # of the right types: reply_fault looked
         ran_ms = headers["ran"]
         queued_ms = took_ms - ran_ms
         self._look_at_clock(headers, took_ms)
@@ -267,7 +266,7 @@ class Requester:
     def _on_unexpected(self, message: Message) -> None:
         if message.type == TYPE_PING:
             self.on_pong()
-        else:
+        elif message.type != TYPE_REFUSED:  # that is our own word, for taps
             self._counters.late_replies += 1
 
     def on_returned(self, correlation_id: bytes) -> None:
@@ -283,6 +282,11 @@ class Requester:
         if waiting is not None:
             self._counters.refused += 1
             self._fail(waiting, QUEUE_FULL, retry_after=RETRY_SOON)
+
+    def refuse_reply(self, endpoint: "Endpoint", call_id: bytes, failure: CallFailed) -> None:
+        """Tell taps that the reply to a call is not taken."""
+        if self._link is not None:
+            self._link.tell_taps(endpoint.routing_key, call_id, json.dumps(failure.document()).encode())
 
     # -- deadlines
 
@@ -351,22 +355,9 @@ class Endpoint:
         """
         self._requester.admit(self)
 
+    def refuse_reply(self, call_id: bytes, failure: CallFailed) -> None:
+        """Say that a reply, which passed every check of the wire, does not match the contract: a tap shows that too."""
+        self._requester.refuse_reply(self, call_id, failure)
+
     def abandoned(self, waiting: WaitingCall) -> None:
         self._requester.abandon(waiting)
-
-
-def _fault(reply: Message) -> str | None:
-    """Why a reply cannot be believed, or None."""
-    if reply.fault is not None:
-        return reply.fault
-    headers = reply.headers
-    if headers.get("wire") != VERSION:
-        return f"the reply is not of wire version {VERSION}"
-    if reply.type not in (TYPE_REPLY, TYPE_PROBLEM) or reply.content_type != CONTENT_TYPE:
-        return "the reply is not of type reply or problem with content type application/json"
-    if type(headers.get("service")) is not str or type(headers.get("received")) is not int:
-        return "the reply lacks its headers service and received"
-    ran = headers.get("ran")
-    if type(ran) is not int or ran < 0:
-        return "the reply lacks its header ran"
-    return None

@@ -5,10 +5,11 @@ Whoever calls a contract over the bus from Python does it by these: handlers, sc
 
 from typing import Any, Generic
 
-from busgate.contracts import Call
+from busgate.contracts import Call, CallFailed
 from busgate.contracts.answer import AnswerReader
 from busgate.contracts.call import ReplyT, RequestT
 from busgate.contracts.codec import writer
+from busgate.contracts.failure import BAD_REPLY
 
 from .bus import Bus
 from .wire import TYPE_REPLY, CallContext
@@ -32,9 +33,14 @@ class TypedEndpoint(Generic[RequestT, ReplyT]):
             CallFailed: there was no reply that can be believed; `kind.outcome` says whether the work was done.
         """
         reply = await self._endpoint.call(self._write(request), context, budget)
-        if reply.type == TYPE_REPLY:
-            return self._answers.reply(reply.body, service=reply.service)
-        raise self._answers.problem(reply.body, service=reply.service)
+        try:
+            if reply.type == TYPE_REPLY:
+                return self._answers.reply(reply.body, service=reply.service)
+            raise self._answers.problem(reply.body, service=reply.service)
+        except CallFailed as failure:
+            if failure.kind is BAD_REPLY:
+                self._endpoint.refuse_reply(context.call_id, failure)
+            raise
 
 
 class TypedCalls:

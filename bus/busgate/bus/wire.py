@@ -24,6 +24,8 @@ TYPE_CALL = b"call"
 TYPE_REPLY = b"reply"
 TYPE_PROBLEM = b"problem"
 TYPE_PING = b"ping"
+TYPE_REFUSED = b"refused"
+"""For taps alone: who called does not take the reply to a call. Its correlation id is the id of the call."""
 CONTENT_TYPE = b"application/json"
 
 JWS_LIMIT = 8192

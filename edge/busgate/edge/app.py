@@ -23,7 +23,7 @@ from .places import is_like
 from .records import Recorder
 from .refusal import INTERNAL, Refusal
 from .request import Request
-from .response import Response, header_block, problem_response
+from .response import Failure, Response, header_block, problem_response
 from .router import Router
 from .server import GateServer
 from .settings import EdgeSettings
@@ -188,14 +188,13 @@ class Edge:
         found = self._finishing.preflight(head, topics)
         return self._router.find(head.method, head.path) if found is None else (Operation("", [found[0]], found[1]), ())
 
-    def _refuse(self, exchange: Exchange, failure: Refusal | CallFailed | Problem) -> Response:
+    def _refuse(self, exchange: Exchange, failure: Failure) -> Response:
         response = problem_response(
             failure,
             exchange.request.id,
             show_service=self.settings.expose_service_names,
             stages=None if isinstance(failure, Refusal) else self._stages(exchange),
         )
-        refusal = failure if isinstance(failure, Refusal) else None
         name, outcome = (
             (failure.type, "executed") if isinstance(failure, Problem) else (failure.kind.name, failure.kind.outcome)
         )
@@ -204,7 +203,7 @@ class Edge:
         if exchange.allowance is not None:
             response.headers += exchange.allowance.fields()
         exchange.response = response
-        self._record(exchange, response.status, outcome, name, refusal=refusal)
+        self._record(exchange, response.status, outcome, name, failure)
         if exchange.finish is not None:
             exchange.finish(exchange, response)
         return response
@@ -217,7 +216,7 @@ class Edge:
         return stages
 
     def _record(
-        self, exchange: Exchange, status: int, outcome: str, failure: str, *, refusal: Refusal | None = None
+        self, exchange: Exchange, status: int, outcome: str, failure: str, cause: Failure | None = None
     ) -> None:
         total_ms = (self._loop.time() - exchange.started) * 1000
         reply, caller, message = exchange.reply, exchange.caller, exchange.request.message
@@ -236,9 +235,18 @@ class Edge:
             request_id=exchange.request.id,
             traceparent=exchange.traceparent,
             caller="" if caller is None else caller.caller.subject,
+            reason=_reason(cause),
         )
         if self.audit is not None:
+            refusal = cause if isinstance(cause, Refusal) else None
             self.audit.note(exchange, status, failure, outcome=outcome, refusal=refusal)
+
+
+def _reason(cause: Failure | None) -> str:
+    """What the record says of a failure beyond its kind; not what a handler says of its customer."""
+    if isinstance(cause, CallFailed):
+        return cause.detail or ""
+    return cause.reason if isinstance(cause, Refusal) else ""
 
 
 def _files(catalog: Catalog, settings: EdgeSettings) -> Iterator[tuple[http.Route, Operation]]:

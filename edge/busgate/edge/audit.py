@@ -86,7 +86,7 @@ class Audit:
             None if caller is None else caller.caller, "" if caller is None else caller.scheme,
             exchange.noted_address, request.message.method, exchange.topic, "" if contract else request.message.path,
             exchange.variables if contract else (), refusal is not None,
-            "" if refusal is None else _reason(refusal), _rule(exchange, refusal),
+            "" if refusal is None else refusal.reason, _rule(exchange, refusal),
             () if refusal is None else refusal.violated, status, outcome, failure,
             "" if reply is None else reply.service, None if reply is None else reply.queued_ms,
             None if reply is None else reply.ran_ms,
@@ -146,16 +146,6 @@ _NONE = '""'
 
 def _millis(value: float | None) -> str:
     return "null" if value is None else f"{value:.3f}"
-
-
-def _reason(refusal: Refusal) -> str:
-    """Why, for the operator: what the step that refused knows and does not say outside, else what it says."""
-    cause = refusal.__cause__
-    if cause is not None:
-        return str(cause)
-    if refusal.errors:
-        return "; ".join(f"{error.get('pointer') or error.get('name')}: {error['detail']}" for error in refusal.errors)
-    return refusal.detail or refusal.kind.title
 
 
 def _rule(exchange: Exchange, refusal: Refusal | None) -> str:

@@ -23,6 +23,9 @@ RETRY_EVERY = 1.0
 CLOSE_WAIT = 5.0
 """Seconds at the end for what still waits."""
 
+_WAIT = "audit records cannot be written; they wait"
+_DROPPED = "audit records cannot be written; they are dropped"
+
 Line = tuple[bool, bytes]
 """Whether the call was refused, and its record."""
 
@@ -96,12 +99,9 @@ class Backlog:
                 self.dropped += count
 
     def fail(self, why: str, *, waits: bool = True) -> None:
-        """Note a failed write, and tell of the first of several. `waits`: what was not written is tried again."""
+        """Note a failed write, and tell of the first of several. `waits`: what failed is tried again."""
         if self.failing is None:
-            if waits:
-                log.error("audit records cannot be written; they wait", error=why)
-            else:
-                log.error("audit records cannot be written; they are dropped", error=why)
+            log.error(_WAIT if waits else _DROPPED, error=why)
         self.failing = why
 
     def recover(self) -> None:

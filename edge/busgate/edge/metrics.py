@@ -33,7 +33,7 @@ class CallMetrics:
     def take(self, batch: Batch) -> None:
         """Add these records."""
         requests = self.requests
-        for _, total_ms, method, _, topic, _, status, outcome, failure, queue_ms, ran_ms, _, _, _ in batch:
+        for _, total_ms, method, _, topic, _, status, outcome, failure, queue_ms, ran_ms, *_ in batch:
             key = (topic, method if method in METHODS else "other", status, outcome, failure)
             requests[key] = requests.get(key, 0) + 1
             _histogram(self.total, topic).observe(total_ms)

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from busgate.bus import Bus, CallContext, Endpoint, Ids
 from busgate.bus.wire import TYPE_PROBLEM, is_traceparent
-from busgate.contracts import Call
+from busgate.contracts import Call, CallFailed
+from busgate.contracts.failure import BAD_REPLY
 
 from .audit import Audit
 from .binding import Binding
@@ -97,7 +98,7 @@ def build_path(
         # The only wait that is not for the client.
         answer_by_example(call) if mocked else _call(endpoint, call.timeout, traceparent, door.signature(call)),
         # Nothing that the contract does not declare leaves the house.
-        _answer(call),
+        _answer(call, endpoint),
     ]
     return [step for step in path if step is not None]
 
@@ -201,16 +202,21 @@ def _preferred(prefer: bytes, timeout: float) -> float:
     return min(timeout, float(wait[1]))
 
 
-def _answer(call: Call[Any, Any]) -> Step:
+def _answer(call: Call[Any, Any], endpoint: Endpoint) -> Step:
     reader = ReplyReader(call)
     status = call.http.status
 
     def step(exchange: Exchange) -> None:
         reply = exchange.reply
         assert reply is not None
-        if reply.type == TYPE_PROBLEM:
-            raise reader.problem(reply.body, service=reply.service)
-        body, location = reader.reply(reply.body)
+        try:
+            if reply.type == TYPE_PROBLEM:
+                raise reader.problem(reply.body, service=reply.service)
+            body, location = reader.reply(reply.body)
+        except CallFailed as failure:
+            if failure.kind is BAD_REPLY:
+                endpoint.refuse_reply(exchange.request.id, failure)
+            raise
         headers = b"" if location is None else header_block((("Location", location),))
         exchange.response = Response(status, body, headers=headers)
 

@@ -15,12 +15,14 @@ from typing import Literal, cast
 from .batches import Batches
 from .line_writer import WHOLE, LineWriter
 
-Record = tuple[float, float, str, str, str, str, int, str, str, float | None, float | None, bytes, bytes, str]
+Record = tuple[float, float, str, str, str, str, int, str, str, float | None, float | None, bytes, bytes, str, str]
 """What `Recorder.record` takes, in that order. A plain tuple costs a third of a named one."""
 Batch = Sequence[Record]
 
 CUT = 80
 """Characters that are kept of foreign texts where a line would be too long to be written as a whole."""
+REASON = 200
+"""Characters that are kept of a reason."""
 
 
 class Recorder(Batches[Record]):
@@ -43,6 +45,7 @@ class Recorder(Batches[Record]):
         request_id: bytes,
         caller: str,
         traceparent: bytes = b"",
+        reason: str = "",
     ) -> None:
         """Note one request.
 
@@ -61,11 +64,13 @@ class Recorder(Batches[Record]):
             request_id: 32 hex digits, ours.
             caller: the subject that was authenticated; empty for nobody.
             traceparent: of the call; empty where none was sent, whose trace would have the id of the request.
+            reason: what is known of a failure beyond its kind, for the operator: which call behind it failed, which
+                limit, rule or credential refused.
         """
         # fmt: off
         self.add((
             started, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms,
-            request_id, traceparent, caller,
+            request_id, traceparent, caller, reason,
         ))
         # fmt: on
 
@@ -94,7 +99,7 @@ class RecordLines:
 
 _JSON = (
     '{"timestamp":"%s.%03dZ","level":"info","event":"call","request":"%s","trace":"%s","method":%s,"path":%s,"topic":%s,'
-    '"service":%s,"caller":%s,"status":%d,"outcome":%s,"failure":%s,"total_ms":%.3f,"queue_ms":%s,"ran_ms":%s}\n'
+    '"service":%s,"caller":%s,"status":%d,"outcome":%s,"failure":%s,"reason":%s,"total_ms":%.3f,"queue_ms":%s,"ran_ms":%s}\n'
 )
 
 
@@ -111,7 +116,7 @@ def _json_line(record: Record, now: tuple[str, int]) -> str:
     # fmt: off
     (
         _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms,
-        call_id, traceparent, caller,
+        call_id, traceparent, caller, reason,
     ) = record
     # fmt: on
     return _JSON % (
@@ -127,6 +132,7 @@ def _json_line(record: Record, now: tuple[str, int]) -> str:
         status,
         quoted(outcome),
         quoted(failure),
+        quoted(reason[:REASON]),
         total_ms,
         "null" if queue_ms is None else f"{queue_ms:.3f}",
         "null" if ran_ms is None else f"{ran_ms:.3f}",
@@ -135,14 +141,15 @@ def _json_line(record: Record, now: tuple[str, int]) -> str:
 
 def _cut(record: Record) -> Record:
     """The record with less of what others said; what contracts say stays whole."""
-    started, total_ms, method, path, topic, service, *rest, caller = record
-    cut = (started, total_ms, method, path[:CUT], topic, service[:CUT], *rest, caller[:CUT])
+    started, total_ms, method, path, topic, service, *rest, caller, reason = record
+    cut = (started, total_ms, method, path[:CUT], topic, service[:CUT], *rest, caller[:CUT], reason[: CUT // 4])
     return cast(Record, cut)
 
 
 # -- text
 
 _UNSAFE = re.compile(r"[^\x21-\x7e]")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _RED, _YELLOW, _GREEN, _DIM, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
 
@@ -154,10 +161,14 @@ def text_lines(batch: Batch, epoch: float, *, colour: bool) -> Iterator[str]:
 
 
 def _text_line(record: Record, now: tuple[str, int], *, colour: bool) -> str:
-    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, _, _ = record
+    _, total_ms, method, path, topic, service, status, outcome, failure, queue_ms, ran_ms, call_id, _, _, reason = (
+        record
+    )
     mark, dim, end = (_status_colour(status), _DIM, _PLAIN) if colour else ("", "", "")
     request = f"{_safe(method)} {_safe(path[:CUT])}"
     why = f"  {mark}{_safe(failure)} ({_safe(outcome)}){end}" if failure else ""
+    if reason:
+        why += f": {_UNPRINTABLE.sub(_escaped, reason[:REASON])}"
     return (
         f"{dim}{now[0]}.{now[1]:03d}{end}  {request:<20}  {mark}{status}{end}  "
         f"{_safe(topic) or '-':<22}  {_safe(service[:CUT]) or '-':<8}  total {_duration(total_ms)}  "

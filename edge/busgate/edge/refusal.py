@@ -74,3 +74,12 @@ class Refusal(Exception):  # noqa: N818 - what happens to the request, not an er
         self.errors = errors
         self.close = close
         self.violated = violated
+
+    @property
+    def reason(self) -> str:
+        """Why, for the operator: what the step that refused knows and does not say outside, else what it says."""
+        if self.__cause__ is not None:
+            return str(self.__cause__)
+        if self.errors:
+            return "; ".join(f"{error.get('pointer') or error.get('name')}: {error['detail']}" for error in self.errors)
+        return self.detail or self.kind.title

@@ -16,6 +16,9 @@ from busgate.contracts import CallFailed, Problem
 
 from .refusal import Refusal
 
+Failure = Refusal | CallFailed | Problem
+"""What ends a request without a reply: the edge refuses it, no handler answered, or one declared a problem."""
+
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 
@@ -146,7 +149,7 @@ class DateHeader:
 
 
 def problem_response(
-    failure: Refusal | CallFailed | Problem,
+    failure: Failure,
     request_id: bytes,
     *,
     show_service: bool = False,
@@ -179,7 +182,7 @@ def problem_response(
     )
 
 
-def _document(failure: Refusal | CallFailed | Problem) -> tuple[int, dict[str, object]]:
+def _document(failure: Failure) -> tuple[int, dict[str, object]]:
     if isinstance(failure, Problem):
         return failure.status, dict(failure.document())
     if isinstance(failure, CallFailed):

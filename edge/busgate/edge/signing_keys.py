@@ -1,7 +1,8 @@
 """The keys that an edge signs callers with: looked at again and again, and changed without a stop.
 
 All keys of the folder are published (`/jwks`); one of them signs. That is the last by name which was published for long
-enough that services know it. So to change keys is to put a file there, and later to take the old one away.
+enough that services know it. A key whose file is gone signs on until another may, and is published until its last
+signature has ended. So to change keys is to put a new file there and take the old one away, in any order.
 """
 
 import asyncio
@@ -32,11 +33,14 @@ class SigningSettings(Table):
             by name signs; all are published at `/jwks` of the admin listener.
         publish_first: seconds for which a new key in `folder` is only published, so that services know it when it
             signs; at least twice what they take to look again.
+        publish_after: seconds for which a key that has signed is published after its last signature, though its file
+            is gone. A signature is good for a minute, and another edge may change keys a little later.
         key: one such key, as its PEM. It cannot be changed without a stop.
     """
 
     folder: Folder | None = None
     publish_first: float = Field(120.0, ge=0, le=24 * 3600)
+    publish_after: float = Field(120.0, ge=0, le=24 * 3600)
     key: Secret | None = None
 
     def read(self) -> dict[str, SigningKey]:
@@ -76,17 +80,25 @@ class SigningKeys:
         self._changed = changed
         self._keys = settings.read()
         self._since = {key.kid: _put_there(settings.folder, name) for name, key in self._keys.items()}
+        self._signed: dict[str, tuple[SigningKey, float]] = {}
+        """Keys that have signed here and do no more, each with when it stopped, in epoch seconds."""
         self._told = ""
         self._looking: asyncio.Task[None] | None = None
-        self.current = self._chosen(time.time())
+        self.current = self._chosen(time.time()) or next(iter(self._keys.values()))
+
+    @property
+    def published(self) -> list[SigningKey]:
+        """All that services should know: those of the folder, and those whose signatures may still be about."""
+        keys = [*self._keys.values(), self.current, *(key for key, _ in self._signed.values())]
+        return [*{key.kid: key for key in keys}.values()]
 
     @property
     def jwks(self) -> bytes:
-        """What is published: the public halves of all."""
-        return jwk_set([*self._keys.values()])
+        """What is published: the public halves."""
+        return jwk_set(self.published)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.published)
 
     def start(self) -> None:
         """Look at the folder from now on."""
@@ -108,10 +120,14 @@ class SigningKeys:
         self._told = ""
         self._keys = keys
         self._since = {key.kid: self._since.get(key.kid, now) for key in keys.values()}
+        kept = now - self._settings.publish_after
+        self._signed = {kid: signed for kid, signed in self._signed.items() if signed[1] > kept}
         chosen = self._chosen(now)
-        if chosen.kid != self.current.kid:
+        if chosen is not None and chosen.kid != self.current.kid:
+            self._signed[self.current.kid] = self.current, now
+            self._signed.pop(chosen.kid, None)
             self.current = chosen
-            log.info("another key signs callers", kid=chosen.kid, published=len(keys))
+            log.info("another key signs callers", kid=chosen.kid, published=len(self))
             self._changed(chosen)
 
     def _failed(self, why: str) -> None:
@@ -128,10 +144,10 @@ class SigningKeys:
             except Exception:  # a bug must cost this look, not all later ones
                 log.exception("the signing keys could not be looked at")
 
-    def _chosen(self, now: float) -> SigningKey:
-        keys = list(self._keys.values())
-        known = [key for key in keys if self._since[key.kid] + self._settings.publish_first <= now]
-        return known[-1] if known else keys[0]
+    def _chosen(self, now: float) -> SigningKey | None:
+        """The key of the folder that should sign; None where services know none of them yet."""
+        known = [key for key in self._keys.values() if self._since[key.kid] + self._settings.publish_first <= now]
+        return known[-1] if known else None
 
 
 def read_folder(folder: Path) -> dict[str, SigningKey]:

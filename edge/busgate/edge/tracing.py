@@ -18,7 +18,7 @@ from .audit import Audit
 from .exchange import Exchange
 from .metrics import METHODS
 from .records import Recorder
-from .refusal import Refusal
+from .response import Failure
 from .settings import EdgeSettings
 from .trace import Trace
 
@@ -60,12 +60,12 @@ class TracedEdge(Edge):
         return call
 
     def _record(
-        self, exchange: Exchange, status: int, outcome: str, failure: str, *, refusal: Refusal | None = None
+        self, exchange: Exchange, status: int, outcome: str, failure: str, cause: Failure | None = None
     ) -> None:
         # What was refused before its path began was given no place yet.
         place: Trace = getattr(exchange, "trace", None) or Trace(self._spans.begin(exchange.request.id))
         exchange.traceparent = place.own  # the same trace as that of the call, if there was one
-        super()._record(exchange, status, outcome, failure, refusal=refusal)
+        super()._record(exchange, status, outcome, failure, cause)
         if not is_sampled(place.own):
             return
         became: dict[str, str | int] = {"busgate.outcome": outcome, "busgate.call": exchange.request.id.decode()}

@@ -207,7 +207,7 @@ def _tap(parser: Parser) -> None:
     parser.add_argument("pattern", metavar="TOPIC", nargs="?", default="*", help="shop.orders.*; * is any text")
     _common(parser)
     parser.add_argument("--admin", metavar="URL", help="tap the embedded bus of the edge with this admin listener")
-    parser.add_argument("--status", help="only reply, problem, none (no answer), unseen, 4xx, 5xx or a status")
+    parser.add_argument("--status", help="only reply, problem, none (no answer), unseen, refused, 4xx, 5xx or a status")
     parser.add_argument("--slower-than", metavar="TIME", help="only calls that took longer, like 250ms")
     parser.add_argument("--caller", metavar="SUBJECT", help="only calls of this caller")
     parser.add_argument("--call", metavar="ID", help="only this call and those that it leads to: X-Request-Id or trace")

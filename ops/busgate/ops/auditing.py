@@ -198,15 +198,30 @@ class Statistics:
     def documents(self) -> list[Record]:
         """One for each, the busiest first."""
         found = sorted(self._sums.items(), key=lambda pair: (-pair[1].calls, pair[0]))
-        names = ("caller", "issuer") if self._by == "caller" else ("topic",)
-        return [dict(zip(names, key, strict=False)) | total.document() for key, total in found]
+        return [dict(zip(self._names, key, strict=False)) | total.document() for key, total in found]
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """What is added up for itself: one subject of two issuers is two callers."""
+        return ("caller", "issuer") if self._by == "caller" else ("topic",)
 
     def lines(self) -> Iterable[str]:
         """A table for people."""
-        head = [self._by.upper(), "CALLS", "REFUSED", "4XX", "5XX", "P50", "P95", "P99", "BYTES IN", "BYTES OUT"]
+        head = [
+            *map(str.upper, self._names),
+            "CALLS",
+            "REFUSED",
+            "4XX",
+            "5XX",
+            "P50",
+            "P95",
+            "P99",
+            "BYTES IN",
+            "BYTES OUT",
+        ]
         rows = [
             [
-                each[self._by] or "-",
+                *(each[name] or "-" for name in self._names),
                 *(f"{each[name]:,}" for name in ("calls", "refused", "4xx", "5xx")),
                 *(f"{each[name]:.1f} ms" for name in ("p50_ms", "p95_ms", "p99_ms")),
                 *(f"{each[name]:,}" for name in ("request_bytes", "reply_bytes")),

@@ -16,7 +16,7 @@ from .screen import DIM, GREEN, RED, YELLOW, fit, paint
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
-_RESULTS = ("reply", "problem", "none", "unseen")
+_RESULTS = ("reply", "problem", "none", "unseen", "refused")
 _STATUS = re.compile(rf"{'|'.join(_RESULTS)}|[45]xx|[45]\d\d")
 _ID = re.compile(r"[0-9a-f]{8,32}")
 SHORT = 12
@@ -45,7 +45,8 @@ class Filter:
     """Which calls are shown; what is not named is not asked for.
 
     Args:
-        status: `reply`, `problem`, `none` (no answer came), `unseen`, `4xx`, `5xx` or a status.
+        status: `reply`, `problem`, `none` (no answer came), `unseen`, `refused` (by who called), `4xx`,
+            `5xx` or a status.
         slower_than: seconds that a call took in all; unanswered ones are slow.
         caller: subject of the caller.
         call: id of a call, or of the trace that it shares with the calls that it leads to; its beginning is enough.

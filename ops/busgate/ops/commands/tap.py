@@ -83,7 +83,7 @@ class _Printer:
     def take(self, call: TappedCall, bodies: tuple[object, object] | None) -> None:
         if self.full:
             return
-        self._seen += 1
+        self._seen += call.result != "refused"  # that one was seen before
         self._unseen += call.result == "unseen"
         if not self._wanted.lets_through(call):
             return
