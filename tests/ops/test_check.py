@@ -170,22 +170,6 @@ def test_signatures_for_any_host_are_a_warning(run: Run, file: Path) -> None:
     assert told(named) == []
 
 
-def test_keys_with_a_plan_that_there_is_not_are_a_warning(run: Run, file: Path) -> None:
-    file.write_text(
-        f'{file.read_text()}[edge.api_keys]\nfile = "keys.jsonl"\n[[edge.plan]]\nname = "free"\ndefault = true\n'
-        "rate = [{ count = 1, window = 1 }]\n"
-    )
-    for plan in ("free", "gold"):
-        run("keys", "create", "mill", "--plan", plan)
-
-    (line,) = told(run("check"))
-
-    assert line.startswith("warning: busgate.toml:6: edge.api_keys.file: key ")
-    assert line.endswith(
-        "of mill has the plan gold, which no [[edge.plan]] is: it goes by its owner, else has the plan free"
-    )
-
-
 # -- who may call what
 
 

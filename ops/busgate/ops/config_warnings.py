@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from busgate.bus.file_rights import too_open
 from busgate.bus.tables import is_loopback
-from busgate.edge.api_keys.records import read_records
 from busgate.edge.networks import network
 from busgate.edge.settings import EdgeSettings
 from busgate.edge.tls.serving import by_name, find
@@ -56,7 +55,6 @@ def _unsafe(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
         yield ("edge", "audit", "file"), f"it says who did what, and {fault}"
     if edge.mock:
         yield ("edge", "mock"), "clients get examples for answers, and nothing is done: not where it counts"
-    yield from _unknown_plans(edge)
     yield from _of_the_door(edge)
     if edge.signature.keys and not edge.signature.origin and not edge.hosts:
         yield ("edge", "signature", "origin"), "what was signed for another host is taken too: name ours, or edge.hosts"
@@ -79,17 +77,6 @@ def _unsafe_store(edge: EdgeSettings) -> Iterator[tuple[KeyPath, str]]:
         yield ("edge", "store", "allow_plaintext"), "its password and all it keeps can be read: use rediss://"
     if store.when_unavailable == "allow" and edge.call_limits.counted:
         yield ("edge", "store", "when_unavailable"), "while the store is away there are no limits"
-
-
-def _unknown_plans(edge: EdgeSettings) -> Iterator[tuple[KeyPath, str]]:
-    if edge.api_keys.file is None:
-        return
-    named = {plan.name for plan in edge.plan}
-    otherwise = next((f"the plan {plan.name}" for plan in edge.plan if plan.default), "no plan")
-    for key in read_records(edge.api_keys.file):
-        if key.plan and key.plan not in named:
-            told = f"key {key.id} of {key.subject} has the plan {key.plan}, which no [[edge.plan]] is"
-            yield ("edge", "api_keys", "file"), f"{told}: it goes by its owner, else has {otherwise}"
 
 
 def _of_the_door(edge: EdgeSettings) -> Iterator[tuple[KeyPath, str]]:
