@@ -13,9 +13,8 @@ from urllib.parse import parse_qs
 import pytest
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD
-from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BaseModel, ValidationError
-from support.certificates import CLIENT, Authority, self_signed, server_context
+from support.certificates import Authority, self_signed, server_context
 from support.endpoint import Endpoint
 from support.issuer import Serve, answer, drip, endless, hang_up, never, nonsense
 
@@ -93,16 +92,16 @@ async def test_a_token_that_the_issuer_calls_active_is_good_and_its_claims_are_m
 
 
 async def test_a_token_that_is_bound_to_a_certificate_is_good_on_its_connections_alone(endpoint: Endpoint) -> None:
-    authority = Authority()
-    own, another = (
-        PeerCertificate(authority.issue(usage=CLIENT).certificate.public_bytes(Encoding.DER)) for _ in range(2)
-    )
+    own, foreign = (PeerCertificate(Authority().issue("DNS:a.example").der) for _ in range(2))
+    now = time.time()
     endpoint.says(cnf={"x5t#S256": own.thumbprint})
     verifier = TokenVerifier([])
-    outcomes = []
+    outcomes: list[str] = []
     async with asking(endpoint) as introspector:
-        bearer = Bearer(verifier, IssuerKeys([], verifier), introspector)
-        for certificate in (own, another, None, own):
+        bearer = Bearer(verifier, IssuerKeys([], verifier), introspector, clock=lambda: now)
+        for certificate in (own, foreign, None, own, own):
+            if len(outcomes) == 4:
+                now = own.ends  # what the issuer said of the token is remembered all the same
             origin = cast(Origin, SimpleNamespace(certificate=certificate))
             exchange = Exchange(Request(b"0" * 32, cast(RawRequestMessage, None), EMPTY_PAYLOAD, origin), 0.0)
             exchange.head = Head("GET", "/", "", {b"authorization": b"Bearer opaque"})
@@ -112,7 +111,8 @@ async def test_a_token_that_is_bound_to_a_certificate_is_good_on_its_connections
             except CredentialRefused:
                 outcomes.append("refused")
 
-    assert outcomes == ["ann", "refused", "refused", "ann"]
+    assert outcomes == ["ann", "refused", "refused", "ann", "refused"]
+    assert introspector.asked == 1
 
 
 async def test_the_question_is_that_of_the_standard(endpoint: Endpoint) -> None:

@@ -27,6 +27,7 @@ from .response import Failure, Response, header_block, problem_response
 from .router import Router
 from .server import GateServer
 from .settings import EdgeSettings
+from .shown_paths import ShownPaths
 from .static import StaticFile
 from .tls.server import ServerTls
 
@@ -84,6 +85,7 @@ class Edge:
         self.tls = ServerTls(settings.tls, dismiss=self.server.dismiss_certified) if settings.tls else None
         self._recorder = recorder
         self.audit = audit
+        self._shown = ShownPaths(catalog)
         self._rules = door_rules(catalog, settings)
         self._loop = asyncio.get_running_loop()
         ids = Ids()
@@ -224,7 +226,7 @@ class Edge:
             started=exchange.started,
             total_ms=total_ms,
             method=message.method,
-            path=message.path.partition("?")[0],
+            path=self._shown.of(exchange),
             topic=exchange.topic,
             service="" if reply is None else reply.service,
             status=status,

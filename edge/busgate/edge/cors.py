@@ -149,7 +149,7 @@ class Cors:
         if origin is None or asked is None:
             return None
         policies = {method: self.of(topic) for method, topic in topics.items()}
-        method = asked.decode("latin-1")
+        method = "GET" if asked == b"HEAD" else asked.decode("latin-1")
         # One that no contract has is answered by any: the browser sees the 405. One whose contract has no table is not:
         # a GET or POST that was allowed its headers is sent, whatever methods the answer lists.
         policy = policies[method] if method in policies else next(filter(None, policies.values()), None)

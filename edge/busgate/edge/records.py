@@ -53,7 +53,7 @@ class Recorder(Batches[Record]):
             started: when it came, by the clock of the loop.
             total_ms: until it was answered.
             method: of HTTP.
-            path: as the client sent it, without the query.
+            path: without the query, and without what the contract marks as secret.
             topic: of its contract; empty where none was found.
             service: who answered; empty where nobody was reached.
             status: of the answer.

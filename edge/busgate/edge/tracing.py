@@ -114,7 +114,7 @@ class TracedEdge(Edge):
         message = exchange.request.message
         attributes: dict[str, str | int] = {
             "http.request.method": message.method if message.method in METHODS else "_OTHER",
-            "url.path": message.path.partition("?")[0],
+            "url.path": self._shown.of(exchange),
             "url.scheme": "http",
             "network.protocol.version": "1.1",
         }
