@@ -148,14 +148,22 @@ async def test_no_record_names_whose_signature_was_not_looked_at_to_its_end(faul
     async def answer(request: Read, context: Context) -> Text:
         return Text(text=request.id)
 
-    async with serving([read], [things], store=store, rate=[one], signature=EVERYTHING["signature"]) as site:
-        for _ in range(2):
-            headers = Signer("shop-1", SECRET).headers("GET", f"{site.base}/things/1", b"", {})
-            await site.ask("GET", "/things/1", headers=headers)
-        faulty_redis.kill()
+    async def ask(site):
+        headers = Signer("shop-1", SECRET).headers("GET", f"{site.base}/things/1", b"", {})
         await site.ask("GET", "/things/1", headers=headers)
 
-    assert [(each[6], each[-1]) for each in site.records] == [(200, "shop"), (429, ""), (503, "")]
+    more = {"store": store, "signature": EVERYTHING["signature"]}
+    async with (
+        serving([read], [things], rate=[one], **more) as limited,
+        serving([read], [things], **more) as unlimited,
+    ):
+        await ask(limited)
+        await ask(limited)
+        faulty_redis.kill()
+        await ask(unlimited)
+
+    records = [*limited.records, *unlimited.records]
+    assert [(each[6], each[-1]) for each in records] == [(200, "shop"), (429, ""), (503, "")]
 
 
 async def test_a_signed_call_is_refused_without_the_store_though_limits_are_let_through(serve, faulty_redis):
