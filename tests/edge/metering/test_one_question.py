@@ -152,10 +152,10 @@ async def test_no_record_names_whose_signature_was_not_looked_at_to_its_end(faul
         headers = Signer("shop-1", SECRET).headers("GET", f"{site.base}/things/1", b"", {})
         await site.ask("GET", "/things/1", headers=headers)
 
-    more = {"store": store, "signature": EVERYTHING["signature"]}
+    keys = EVERYTHING["signature"]
     async with (
-        serving([read], [things], rate=[one], **more) as limited,
-        serving([read], [things], **more) as unlimited,
+        serving([read], [things], store=store, signature=keys, rate=[one]) as limited,
+        serving([read], [things], store=store, signature=keys) as unlimited,
     ):
         await ask(limited)
         await ask(limited)
