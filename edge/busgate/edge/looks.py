@@ -25,7 +25,10 @@ class Look(Protocol):
 
     Attributes:
         job: what to ask.
+        proves_caller: whether nobody is known to call until it is a yes.
     """
+
+    proves_caller: bool
 
     @property
     def job(self) -> Job: ...
@@ -99,16 +102,20 @@ class OneQuestion:
             self._judge(exchange, looks, results)
 
     def _judge(self, exchange: "Exchange", looks: Sequence[Look], results: Sequence[Any]) -> None:
-        try:
-            for look, result in zip(looks, results, strict=False):  # what follows a no is not there
-                look.told(exchange, result)
-        except CredentialRefused as error:
-            exchange.caller = None
-            raise self._refuse() from error
+        for at, result in enumerate(results):  # what follows a no is not there
+            try:
+                looks[at].told(exchange, result)
+            except CredentialRefused as error:
+                exchange.caller = None
+                raise self._refuse() from error
+            except Refusal:
+                _forget_caller(exchange, looks[at:])
+                raise
 
     def _do_without(self, exchange: "Exchange", looks: Sequence[Look], error: StoreUnavailable) -> None:
         may_go_on = [look.untold(exchange) for look in looks]  # each hears of it
         if not all(may_go_on):
+            _forget_caller(exchange, looks)
             raise Refusal(STORE_UNAVAILABLE, headers=(("Retry-After", "1"),)) from error
         self._unchecked()
 
@@ -120,3 +127,9 @@ class OneQuestion:
                 self._do_without(exchange, looks, error)
             else:
                 self._judge(exchange, looks, answer.result())
+
+
+def _forget_caller(exchange: "Exchange", unanswered: Sequence[Look]) -> None:
+    """No record may name a caller whose credential was not looked at to its end."""
+    if any(look.proves_caller for look in unanswered):
+        exchange.caller = None

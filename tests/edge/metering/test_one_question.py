@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from support.signed import request
+from support.site import serving
 
 from busgate.contracts import Caller
 from busgate.contracts.signing import Signer
@@ -17,6 +18,9 @@ from busgate.edge.refusal import UNAUTHENTICATED, Refusal
 from busgate.edge.stores.leases import Leases
 from busgate.edge.stores.redis import RedisStore
 from busgate.edge.stores.redis_url import RedisUrl
+from busgate.workers import Context, Service
+
+from .conftest import Read, Text, read
 
 WIDE = {"count": 1000, "window": 3600, "burst": 1000}
 SECRET = secrets.token_urlsafe(32)
@@ -133,6 +137,33 @@ async def test_what_a_replay_would_use_up_of_its_caller_is_not_used_up(serve, st
 
     assert statuses == [200, 401, 401]
     assert '"each";r=998' in last.headers["RateLimit"]
+
+
+async def test_no_record_names_whose_signature_was_not_looked_at_to_its_end(faulty_redis):
+    one = {"name": "address", "by": ["address"], "count": 1, "window": 3600, "burst": 1}
+    store = {"url": faulty_redis.url, "prefix": f"{uuid4()}:"}
+    things = Service("things")
+
+    @things.handles(read)
+    async def answer(request: Read, context: Context) -> Text:
+        return Text(text=request.id)
+
+    async def ask(site):
+        headers = Signer("shop-1", SECRET).headers("GET", f"{site.base}/things/1", b"", {})
+        await site.ask("GET", "/things/1", headers=headers)
+
+    keys = EVERYTHING["signature"]
+    async with (
+        serving([read], [things], store=store, signature=keys, rate=[one]) as limited,
+        serving([read], [things], store=store, signature=keys) as unlimited,
+    ):
+        await ask(limited)
+        await ask(limited)
+        faulty_redis.kill()
+        await ask(unlimited)
+
+    records = [*limited.records, *unlimited.records]
+    assert [(each[6], each[-1]) for each in records] == [(200, "shop"), (429, ""), (503, "")]
 
 
 async def test_a_signed_call_is_refused_without_the_store_though_limits_are_let_through(serve, faulty_redis):

@@ -1,14 +1,19 @@
 """What distant stores do: all that one request needs in one go, and places that go with the process that holds them."""
 
 import asyncio
+import secrets
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.stores import Clock
 
 from busgate.edge.stores.jobs import ALIVE, Get, Hold, Once, Put, Take
 from busgate.edge.stores.leases import LEASE, Leases
 from busgate.edge.stores.redis import RedisStore
 from busgate.edge.stores.redis_url import RedisUrl
 from busgate.edge.stores.rules import Ask, Pace, Tally
+from busgate.edge.stores.sqlite import SqliteStore
 from busgate.edge.stores.store import StoreUnavailable
 
 DAY = 86_400_000_000
@@ -169,3 +174,39 @@ async def test_what_the_store_may_have_done_is_told_anew(faulty_redis, clock):
 
     assert [await take(leases, store), await take(leases, store)] == [True, False]
     await store.close()
+
+
+# -- whatever is asked in whatever order, both do the same
+
+names = st.sampled_from(["a", "b"])
+JOBS = st.one_of(
+    st.builds(
+        lambda name: Take([Ask(f"rate:x:{name}", Pace.of(2, 60, 2)), Ask(f"quota:x:{name}", Tally(3), DAY)]), names
+    ),
+    st.builds(lambda name: Once(f"nonce:{name}", DAY), names),
+    st.builds(lambda name: Get(f"cache:{name}"), names),
+    st.builds(lambda name, value: Put(f"cache:{name}", value, DAY), names, st.binary(max_size=3)),
+    st.builds(lambda name: Put(ALIVE + name, b"", 20_000_000), names),
+    st.builds(lambda key, name, n: Hold(f"place:x:{key}", name, n, 2, DAY), names, names, st.sampled_from([1, 2, -1])),
+)
+
+
+@given(st.lists(st.tuples(st.lists(JOBS, max_size=5), st.integers(0, 15)), max_size=8))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_both_do_the_same_with_whatever_is_asked(redis_node, tmp_path_factory, requests):
+    async def results():
+        clock = Clock()
+        url = RedisUrl.parse(redis_node.url, prefix=f"{secrets.token_hex(8)}:")
+        stores = [SqliteStore(tmp_path_factory.mktemp("store") / "store.db", clock=clock), RedisStore(url, clock=clock)]
+        for store in stores:
+            await store.start()
+        told = []
+        for jobs, passed in requests:
+            told.append([await store.do(jobs) for store in stores])
+            clock.forward(passed)
+        for store in stores:
+            await store.close()
+        return told
+
+    for of_sqlite, of_redis in asyncio.run(results()):
+        assert of_sqlite == of_redis

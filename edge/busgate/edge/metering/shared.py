@@ -46,6 +46,7 @@ class _Limits:
     """A look at all limits of a stage."""
 
     __slots__ = ("_asked", "_meter", "_policies", "job")
+    proves_caller = False
 
     def __init__(self, meter: SharedMeter, policies: Sequence[Policy], asks: Sequence[Ask]) -> None:
         self.job = Take(asks)
@@ -98,6 +99,7 @@ class _Place:
     """A look whether there is a place."""
 
     __slots__ = ("_places", "job")
+    proves_caller = False
 
     def __init__(self, places: SharedPlaces, place: str) -> None:
         self.job = places.leases.more(place, places.most)

@@ -111,6 +111,7 @@ class _Nonce:
     """A look whether a nonce is new."""
 
     __slots__ = ("job",)
+    proves_caller = True
 
     def __init__(self, key: str, ttl: float) -> None:
         self.job = Once(key, round(ttl * MICROSECONDS))

@@ -48,6 +48,9 @@ class Leases:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Say that this process lives, if the store can be told now, and from now on."""
+        with suppress(StoreUnavailable):
+            await self.renew()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:

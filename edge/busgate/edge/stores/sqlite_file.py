@@ -179,7 +179,7 @@ class SqliteFile:
     def _sweep(self, base: sqlite3.Connection, now: int, most: int) -> None:
         rows = base.execute(_SWEEP, (self._swept, most)).fetchall()
         base.executemany("DELETE FROM kept WHERE key = ?", [(key,) for key, ends in rows if ends <= now])
-        self._swept = rows[-1][0] if len(rows) == most else b""
+        self._swept = rows[-1][0] if rows and len(rows) == most else b""
 
 
 class _Locked(sqlite3.OperationalError):
