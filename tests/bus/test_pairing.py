@@ -100,7 +100,8 @@ def test_a_reply_that_who_called_does_not_take_comes_out_once_more() -> None:
         502,
         "urn:busgate:bad-reply",
     )
-    assert (again.call, again.topic, again.caller, again.request) == (first.call, first.topic, "ann", b"")
+    assert (again.call, again.topic, again.caller, again.service) == (first.call, first.topic, "ann", "orders")
+    assert (again.request, again.reply) == (b"", b"")
     assert seen.pairing.unpaired == 0
 
 

@@ -27,6 +27,7 @@ from busgate.bus.settings import BusSettings
 from busgate.bus.wire import Ids, new_context
 from busgate.contracts import Call, Nothing, http
 
+DECIDE = "auth.decide.v1"
 ORDER, READ, STOCK = "shop.orders.place.v1", "shop.orders.read.v1", "shop.stock.check.v1"
 LONGEST = 30.0
 SERVICES = ("--service", "shop.services:orders", "--service", "shop.services:inventory")
@@ -131,19 +132,25 @@ async def own_vhost(broker_node: RabbitNode, request: pytest.FixtureRequest) -> 
         await end_users(vhost)
 
 
-@pytest.fixture(params=["plain", "named"])
-async def deployment(request: pytest.FixtureRequest, own_vhost: Vhost) -> Deployment:
-    """The definitions, imported as an administrator does, and the topology, made as an operator does."""
-    options = ["--named"] if request.param == "named" else []
-    text = printed("--kind", "topic", "--vhost", own_vhost.name, "--format", "definitions", *options)
+async def imported(vhost: Vhost, text: str) -> tuple[Address, dict[str, Address]]:
+    """Import definitions as an administrator does; who may do all, and each user, at its address."""
     document = json.loads(text)
-    root = BusSettings(url=own_vhost.url).addresses()[0]
+    root = BusSettings(url=vhost.url).addresses()[0]
     addresses = {}
     for user in document["users"]:
         password = secrets.token_hex(8)
         user |= {"password_hash": hashed(password), "hashing_algorithm": "rabbit_password_hashing_sha256"}
         addresses[user["name"]] = replace(root, user=user["name"], password=password)
-    await asyncio.to_thread(own_vhost.management.request, "POST", "definitions", document)
+    await asyncio.to_thread(vhost.management.request, "POST", "definitions", document)
+    return root, addresses
+
+
+@pytest.fixture(params=["plain", "named"])
+async def deployment(request: pytest.FixtureRequest, own_vhost: Vhost) -> Deployment:
+    """The definitions, imported as an administrator does, and the topology, made as an operator does."""
+    options = ["--named"] if request.param == "named" else []
+    text = printed("--kind", "topic", "--vhost", own_vhost.name, "--format", "definitions", *options)
+    root, addresses = await imported(own_vhost, text)
     async with Topology(addresses["operator"], kind="topic") as topology:
         await topology.make([ORDER, READ, STOCK])
     return Deployment(own_vhost, root, addresses)
@@ -207,6 +214,31 @@ async def test_all_of_them_do_their_whole_work(deployment: Deployment) -> None:
 
     assert reply.body == b"ordered A-1"
     assert {each.id for each in roll.present} == {stock.name, orders.name, edge.name}
+
+
+async def test_an_edge_may_audit_to_the_exchange_and_ask_who_calls_where_it_is_configured_to(
+    own_vhost: Vhost, tmp_path: Path
+) -> None:
+    (tmp_path / "shop").symlink_to(ROOT / "examples" / "shop")
+    (tmp_path / "busgate.toml").write_text(
+        '[bus]\nexchange_kind = "topic"\n[edge]\ncontracts = ["shop.contracts"]\n[edge.audit]\nto = "exchange"\n'
+        f'[edge.pre_call]\ntopic = "{DECIDE}"\nheaders = ["X-Session"]\n'
+    )
+    text = permissions("--vhost", own_vhost.name, "--format", "definitions", folder=tmp_path).stdout
+    root, addresses = await imported(own_vhost, text)
+    async with Topology(root, kind="topic") as topology:
+        await topology.make([DECIDE])
+        await topology.make_audit()
+
+    tried = {
+        "audit": publish("busgate.audit", "call.allowed"),
+        "ask who calls": publish("busgate.calls", DECIDE),
+        "audit with another key": publish("busgate.audit", "call.forged"),
+        "read the audit": listen("busgate.audit", "#", own("edge")),
+        "call what is not its work": publish("busgate.calls", "auth.other.v1"),
+    }
+
+    assert {what for what, act in tried.items() if await attempt(addresses["edge"], act)} == {"audit", "ask who calls"}
 
 
 # -- what each is refused

@@ -115,8 +115,9 @@ class Pairing:
         elif message.type == TYPE_REFUSED:
             self._take_back(message)
         elif (waiting := self._forget(message.correlation_id)) is not None:
-            self._emit(_answered(waiting.request, message, (now - waiting.seen) * 1000))
-            self._remember(waiting.request)
+            answered = _answered(waiting.request, message, (now - waiting.seen) * 1000)
+            self._emit(answered)
+            self._remember(waiting.request | {"request": b"", "service": answered.service})
         elif message.type in (TYPE_REPLY, TYPE_PROBLEM):
             self.unpaired += _integer(message, "received", math.inf) >= self._since()
 
@@ -146,13 +147,13 @@ class Pairing:
 
     def _take_back(self, refused: Message) -> None:
         """A reply that was seen is not taken by who called: then the call comes out once more."""
-        request = self._answered.pop(refused.correlation_id, None)
-        if request is not None:
+        call = self._answered.pop(refused.correlation_id, None)
+        if call is not None:
             problem, status = _problem(refused.body)
-            self._emit(TappedCall(**request, result="refused", problem=problem, status=status))
+            self._emit(TappedCall(**call, result="refused", problem=problem, status=status))
 
-    def _remember(self, request: dict[str, Any]) -> None:
-        self._answered[request["call"].encode(errors="replace")] = request | {"request": b""}
+    def _remember(self, call: dict[str, Any]) -> None:
+        self._answered[call["call"].encode(errors="replace")] = call
         if len(self._answered) > ANSWERED:
             del self._answered[next(iter(self._answered))]
 

@@ -36,6 +36,14 @@ class ApiKeyHead(Table):
     header: str = KEY_HEADER
 
 
+class PreCallTopic(Table):
+    """What of [edge.pre_call] names the service that decides who calls."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    topic: str
+
+
 class ContractModules(Table):
     """What of [edge] contracts and the broker need. The rest is left alone: its secrets need not be on this machine."""
 
@@ -47,6 +55,7 @@ class ContractModules(Table):
     jwt: tuple[object, ...] = ()
     signature: SignatureHead = SignatureHead()
     api_keys: ApiKeyHead = ApiKeyHead()
+    pre_call: PreCallTopic | None = None
 
     @property
     def doors(self) -> Doors:

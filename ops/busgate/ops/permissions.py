@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from busgate.bus.audit import ALLOWED, REFUSED
 from busgate.bus.topology import ExchangeKind
-from busgate.bus.wire import CALLS_EXCHANGE, CONTROL_EXCHANGE
+from busgate.bus.wire import AUDIT_EXCHANGE, CALLS_EXCHANGE, CONTROL_EXCHANGE
 from busgate.workers import Service
 
 NOTHING = "^$"
@@ -39,22 +40,29 @@ class User:
 
 
 def users_for(
-    called: Sequence[str], services: Sequence[Service], *, kind: ExchangeKind, one_worker: bool, named: bool
+    called: Sequence[str],
+    services: Sequence[Service],
+    *,
+    kind: ExchangeKind,
+    one_worker: bool,
+    named: bool,
+    audit: bool,
 ) -> list[User]:
     """The users of a deployment: of its edges, of the workers of each service, of its operators.
 
     Args:
-        called: topics of all contracts that edges serve.
+        called: topics of all contracts that edges call: those that they serve, and what decides who calls.
         services: all of them.
         kind: of the exchange that calls go through; only `topic` looks at topics.
         one_worker: one user for the workers of all services, not one for each.
         named: each process has the name of its user ([bus] name), so that it is given only the queues of that name.
+        audit: edges publish audit records.
     """
     served = _topics(services)
     everything = list(dict.fromkeys([*called, *served]))
     workers = [("worker", services)] if one_worker else [(f"worker-{each.name}", [each]) for each in services]
     return [
-        _process("edge", "edge", writes=called, serves=(), kind=kind, named=named),
+        _process("edge", "edge", writes=called, serves=(), kind=kind, named=named, audit=audit),
         *(
             _process(name, "worker", writes=_calls(several), serves=_topics(several), kind=kind, named=named)
             for name, several in workers
@@ -71,7 +79,14 @@ def users_for(
 
 
 def _process(
-    user: str, role: str, *, writes: Sequence[str], serves: Sequence[str], kind: ExchangeKind, named: bool
+    user: str,
+    role: str,
+    *,
+    writes: Sequence[str],
+    serves: Sequence[str],
+    kind: ExchangeKind,
+    named: bool,
+    audit: bool = False,
 ) -> User:
     """An edge or a worker: it has its own queues, calls some topics, and consumes some."""
     name = rf"{_escaped(user)}-[0-9a-f]{{6}}\." if named else ""
@@ -81,11 +96,13 @@ def _process(
     topics = [TopicRights(CONTROL_EXCHANGE, _pattern(["who", says]), _pattern(hears))]
     if kind == "topic":
         topics.insert(0, TopicRights(CALLS_EXCHANGE, _pattern(map(_escaped, writes)), NOTHING))
+    if audit:
+        topics.append(TopicRights(AUDIT_EXCHANGE, _pattern(map(_escaped, (ALLOWED, REFUSED))), NOTHING))
     reads = _ours([*_READS, *own])
     return User(
         user,
         configure=f"^{_ours(own)}$",
-        write=f"^{_ours([*(['calls'] if writes else []), *_READS, *own])}$",
+        write=f"^{_ours([*(['calls'] if writes else []), *_READS, *(['audit'] if audit else []), *own])}$",
         read=_pattern([reads, *map(_escaped, serves)]) if serves else f"^{reads}$",
         topics=topics,
     )
@@ -131,7 +148,7 @@ def definitions(users: Sequence[User], vhost: str) -> dict[str, Any]:
         ],
         "topic_permissions": [
             {"user": user.name, "vhost": vhost, "exchange": each.exchange, "write": each.write, "read": each.read}
-            for exchange in (CALLS_EXCHANGE, CONTROL_EXCHANGE)
+            for exchange in (CALLS_EXCHANGE, CONTROL_EXCHANGE, AUDIT_EXCHANGE)
             for user in users
             for each in user.topics
             if each.exchange == exchange

@@ -40,7 +40,16 @@ def run(options: argparse.Namespace) -> int:
     vhost = options.vhost or _vhost(settings.bus.url)
     kind = settings.bus.exchange_kind
     topics = [call.topic for call in catalog]
-    users = users_for(topics, services, kind=kind, one_worker=options.one_worker, named=options.named)
+    if settings.edge.pre_call is not None:
+        topics.append(settings.edge.pre_call.topic)
+    users = users_for(
+        topics,
+        services,
+        kind=kind,
+        one_worker=options.one_worker,
+        named=options.named,
+        audit=settings.edge.audit.to == "exchange",
+    )
     if options.format == "definitions":
         print(json.dumps(definitions(users, vhost), indent=2))
     else:
