@@ -133,7 +133,7 @@ def _check_places(text: str, family: str) -> None:
         line = text.count("\n", 0, place.start()) + 1
         try:
             reader.feed(text[end : place.start()])
-        except AssertionError:
+        except AssertionError:  # of marked sections that it does not know, in some versions of Python
             raise TemplateError(line, "something before it is no HTML") from None
         end = place.end()
         if "<" in reader.rawdata or reader.cdata_elem not in _READ_AS_TEXT:  # it waits for the end of what is open
