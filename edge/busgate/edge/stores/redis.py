@@ -31,7 +31,7 @@ from .store import StoreUnavailable
 log = structlog.stdlib.get_logger("busgate.edge")
 
 BATCH = 100
-"""Jobs of one message: a script that Redis is done with in less than a millisecond."""
+"""Jobs of one message: a script that Redis is done with in a millisecond or two."""
 PATIENCE = 1.0
 """Seconds for an answer. Then the connection is given up."""
 CONNECT = 2.0
