@@ -1,10 +1,12 @@
 """What a Signer makes, judged by an implementation of RFC 9421 that is not ours, and what it refuses to sign."""
 
+import io
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, HTTPSignatureKeyResolver, algorithms
 from http_message_signatures.exceptions import InvalidSignature
@@ -137,6 +139,14 @@ def test_more_headers_are_covered_where_they_are_sent() -> None:
 def test_what_cannot_be_sent_as_it_is_is_not_signed(make: Any) -> None:
     with pytest.raises(ValueError, match=r"secret|plain|URL"):
         make()
+
+
+@pytest.mark.parametrize("body", [iter([b"a"]), io.BytesIO(b"a")], ids=["generator", "file"])
+def test_a_body_that_is_streamed_is_refused_with_the_cure(body: Any) -> None:
+    streamed = requests.Request("POST", URL, data=body, auth=Signer("k", SECRET))
+
+    with pytest.raises(ValueError, match="give it as a whole, as bytes"):
+        streamed.prepare()
 
 
 def test_signing_needs_nothing_but_python() -> None:

@@ -102,6 +102,7 @@ def test_people_get_lines_that_no_record_can_forge(run: Run, file: Path) -> None
     lines = run("audit", str(file)).stdout.splitlines()
 
     assert len(lines) == 6
+    assert lines[2].endswith("executed (rule staff)")
     assert "unknown (mock: by an example)" in lines[3]
     assert "refused: the limit few lets 5 through" in lines[4]
     assert "/\\x1b[31mnowhere" in lines[5]

@@ -67,6 +67,23 @@ def test_files_are_shown_without_an_edge(run: Run, house: Path, free_port: int) 
     assert document["certificates"][0]["state"] == "unanswered"
 
 
+def test_a_revocation_list_stands_out_in_the_last_quarter_of_its_life(run: Run, house: Path) -> None:
+    clients = Authority("clients", ends=100 * DAY)
+    clients.write(house, "clients")
+    (house / "busgate.toml").write_text(
+        (house / "busgate.toml").read_text().replace("[edge.tls]", '[edge.tls]\nclient_crl = "clients.crl"')
+    )
+    told = []
+    for ends in (DAY, DAY / 2):  # it was made two days ago
+        (house / "clients.crl").write_bytes(clients.revoke(ends=ends))
+        code, document = shown(run)
+        told.append((code, document["stands_out"]))
+
+    assert told[0] == (0, [])
+    assert told[1][0] == 1
+    assert told[1][1][0].endswith("in less than a quarter of its life")
+
+
 STANDS_OUT = {
     "it ends soon": (lambda ca, folder: ca.issue("localhost", ends=3 * DAY).write(folder), "in less than 14 days"),
     "it has ended": (

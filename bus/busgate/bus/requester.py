@@ -188,7 +188,7 @@ class Requester:
         budget = max(budget, 0.0)
         waiting = WaitingCall(loop=self._loop)
         waiting.endpoint = endpoint
-        waiting.sent = now
+        waiting.sent = time.monotonic()
         waiting.correlation_id = correlation_id = self._ids.take(32)
         budget_ms = max(int(budget * 1000) - MARGIN_MS, 1)
         link.publish_call(
@@ -239,7 +239,7 @@ class Requester:
             return
         fault = reply_fault(message)
         now = self._loop.time()
-        took_ms = (now - waiting.sent) * 1000
+        took_ms = (time.monotonic() - waiting.sent) * 1000
         self._forget(message.correlation_id)
         self._counters.replies += 1
         waiting.endpoint.closed = None

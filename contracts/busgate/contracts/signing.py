@@ -61,7 +61,7 @@ class Signer:
             headers: that are sent; those that are covered are signed.
 
         Raises:
-            ValueError: the URL or a header cannot be sent as it is.
+            ValueError: the URL or a header cannot be sent as it is, or the body is a stream.
         """
         authority, path, query = _split(url)
         sent = {name.lower(): value for name, value in (headers or {}).items()}
@@ -69,7 +69,7 @@ class Signer:
         parts |= {name: _plain(sent[name].strip(), quoted=False) for name in self._covered if name in sent}
         made = {}
         if body:
-            digest = sha256(body.encode() if isinstance(body, str) else body).digest()
+            digest = sha256(_whole(body)).digest()
             parts["content-digest"] = made["Content-Digest"] = f"sha-256={_bytes(digest)}"
         names = " ".join(f'"{name}"' for name in parts)
         once = f';created={int(time.time())};nonce="{secrets.token_urlsafe(16)}"'
@@ -96,6 +96,13 @@ def _mac(secret: bytes) -> Callable[[bytes], bytes]:
     if len(secret) < SECRET_BYTES:
         raise ValueError(f"a secret has at least {SECRET_BYTES} bytes, this one {len(secret)}")
     return lambda base: hmac.digest(secret, base, "sha256")
+
+
+def _whole(body: object) -> bytes:
+    """A body as bytes; clients let it be a file or a generator too."""
+    if not isinstance(body, str | bytes | bytearray | memoryview):
+        raise ValueError("a body that is streamed cannot be signed: give it as a whole, as bytes")  # noqa: TRY004 - as all that cannot be signed
+    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 def _split(url: str) -> tuple[str, str, str]:

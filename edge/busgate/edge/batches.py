@@ -1,6 +1,7 @@
 """Things that happen on the hot path, noted there and worked on later, many at a time."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -21,8 +22,8 @@ class Batches(Generic[NotedT]):
 
     def __init__(self, *takers: Callable[[Sequence[NotedT]], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self.now = self._loop.time
-        """By what clock things are timed."""
+        self.now = time.monotonic
+        """By what clock things are timed. That of the loop has whole milliseconds in uvloop, of the start of a turn."""
         self._takers = takers
         self._batch: list[NotedT] = []
         self._timer: asyncio.TimerHandle | None = None

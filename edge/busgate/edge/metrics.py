@@ -223,10 +223,14 @@ class EdgeMetrics:
 def _of_tls(tls: ServerTls | None) -> Iterator[str]:
     watched = [] if tls is None else [(labels(file=each.files[0]), each) for each in tls.watched]
     ends = [] if tls is None else [(labels(file=file), end) for file, end in tls.ends.items()]
+    lists = [] if tls is None else [(labels(file=file), end) for file, end in tls.lists_end.items()]
     failed = [] if tls is None else [(labels(reason=reason), count) for reason, count in tls.failed.items()]
     faults = ((label, int(each.fault is not None)) for label, each in watched)
     reloads = ((label, each.reloads) for label, each in watched)
     yield from family("certificate_end_seconds", "Since 1970, when what is in use of a file ends.", ends)
+    yield from family(
+        "revocation_list_end_seconds", "Since 1970, when the revocation lists that are in use end.", lists
+    )
     yield from family("certificate_fault", "1 while what stands in a file is not used: it is no good.", faults)
     yield from family("certificate_reloads_total", "Changes of a file that are in use.", reloads)
     yield from family("tls_handshakes_failed_total", "Handshakes without a connection after them, by reason.", failed)

@@ -5,7 +5,6 @@ and the metrics. Nothing that a client or a worker says can forge a line, break 
 terminal: what is not printable ASCII is escaped.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +49,7 @@ class Recorder(Batches[Record]):
         """Note one request.
 
         Args:
-            started: when it came, by the clock of the loop.
+            started: when it came, by `now`.
             total_ms: until it was answered.
             method: of HTTP.
             path: without the query, and without what the contract marks as secret.
@@ -84,13 +83,12 @@ class RecordLines:
     """
 
     def __init__(self, writer: LineWriter, style: Literal["auto", "text", "json"] = "auto") -> None:
-        self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._text = style == "text" or (style == "auto" and writer.terminal)
 
     def take(self, batch: Batch) -> None:
         """Write these records soon, if the stream takes them."""
-        epoch = time.time() - self._loop.time()  # anew each time: the wall clock may have been set
+        epoch = time.time() - time.monotonic()  # anew each time: the wall clock may have been set
         lines = text_lines(batch, epoch, colour=self._writer.terminal) if self._text else json_lines(batch, epoch)
         self._writer.write("".join(lines).encode("ascii"))
 

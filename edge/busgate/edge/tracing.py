@@ -84,7 +84,7 @@ class TracedEdge(Edge):
             own=place.own,
             parent=place.parent,
             link=place.link,
-            start=end - round((self._loop.time() - exchange.started) * 1e9),
+            start=end - round((time.monotonic() - exchange.started) * 1e9),
             end=end,
             attributes=attributes,
             error=error,

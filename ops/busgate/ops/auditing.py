@@ -133,9 +133,12 @@ def as_text(record: Record) -> str:
     """One line for people, by the clock on their wall."""
     when = when_of(record["timestamp"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     status = record["status"]
-    why = f"refused: {record['reason']}" if record["decision"] == "refused" else record["outcome"]
+    refused = record["decision"] == "refused"
+    why = f"refused: {record['reason']}" if refused else record["outcome"]
     if record.get("service") == MOCK:
         why = f"{why} ({MOCK}: by an example)"
+    elif not refused and record.get("rule"):
+        why = f"{why} (rule {record['rule']})"
     topic = record["topic"] or str(record.get("path", "-"))
     line = (
         f"{when}  {status:<6}  {record['method'][:7]:7}  {topic:28}  {record['caller'] or '-':16}  "

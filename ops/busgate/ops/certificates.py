@@ -57,6 +57,7 @@ class Found:
         fault: why it cannot be used.
         served: fingerprints of what connections got instead of or beside it; for a server alone.
         state: `same`, `differs`, `unanswered`, `shadowed` (all its names are another's); empty where nothing is served.
+        life: seconds for which it was made, of a list that is made anew again and again.
     """
 
     kind: str
@@ -68,6 +69,7 @@ class Found:
     fault: str | None = None
     served: list[str] = field(default_factory=list)
     state: str = ""
+    life: float = math.inf
 
     def troubles(self, now: float, *, within: int) -> Iterator[str]:
         """What an operator should do something about."""
@@ -75,8 +77,9 @@ class Found:
             yield self.fault
         elif self.ends is not None and now > self.ends:
             yield f"{self.file} ended {when(self.ends)}"
-        elif self.ends is not None and self.ends - now < within * DAY:
-            yield f"{self.file} ends {when(self.ends)}, in less than {within} days"
+        elif self.ends is not None and self.ends - now < min(within * DAY, self.life / 4):
+            bound = f"{within} days" if within * DAY < self.life / 4 else "a quarter of its life"
+            yield f"{self.file} ends {when(self.ends)}, in less than {bound}"
         if self.state == "differs":
             yield f"{self.file}: the edge serves another certificate than stands there; its log says why"
 
@@ -129,7 +132,7 @@ def _of_clients(files: TlsFiles) -> Iterator[Found]:
     yield Found("client-ca", files.client_ca, read.names, ends=read.ends, fault=read.trouble(time.time()))
     if files.client_crl is not None:
         ends = read.lists_end
-        yield Found("client-crl", files.client_crl, ends=None if ends == math.inf else ends)
+        yield Found("client-crl", files.client_crl, ends=None if ends == math.inf else ends, life=read.lists_life)
 
 
 def _askable(name: str) -> str:

@@ -124,6 +124,11 @@ WRONG: dict[str, tuple[Callable[[Tree, Authority], None], str, str]] = {
         "client_crl",
         "of none of the authorities",
     ),
+    "lists of one authority of two": (
+        write_ca(lambda ca: ca.pem + Authority("newer").pem),
+        "client_crl",
+        "holds no revocation list of CN=newer: add it",
+    ),
     "lists of an impostor": (
         write_crl(lambda _: Authority("clients").revoke()),
         "client_crl",
@@ -155,6 +160,18 @@ def test_all_faults_are_told_at_once(good: Tree, tmp_path: Path) -> None:
     places = [place for place, _ in faults(good)]
 
     assert places == ["certificates.1", "certificates.2", "client_ca", "clients.0.san", "clients.0.subject"]
+
+
+def test_an_authority_that_vouches_for_another_alone_needs_no_list(good: Tree) -> None:
+    root = Authority("root")
+    issuing = Authority("issuing", parent=root)
+    good["client_ca"].write_bytes(root.pem + issuing.pem)
+    good["client_crl"].write_bytes(issuing.revoke())
+
+    read = EdgeTlsSettings.model_validate(good).load_authorities()
+
+    assert read is not None
+    assert read.names == ("CN=root", "CN=issuing")
 
 
 def test_revocation_lists_that_ended_are_taken_and_their_end_is_known(good: Tree, authority: Authority) -> None:

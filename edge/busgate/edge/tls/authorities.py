@@ -1,5 +1,6 @@
 """Who may vouch for clients: authorities, and lists of what they took back."""
 
+import math
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ class Authorities:
         ends: epoch seconds, when the first of them ends.
         all_end: the same for the last.
         lists_end: the same for the lists of revoked certificates: from then on no client gets in. None: no lists.
+        lists_life: seconds for which the one that ends first was made.
         required: whether a client without a certificate is refused.
     """
 
@@ -30,6 +32,7 @@ class Authorities:
     ends: float
     all_end: float
     lists_end: float | None
+    lists_life: float
     required: bool
     pem: bytes = field(repr=False)
     lists: bytes = field(repr=False)
@@ -73,12 +76,14 @@ def read_authorities(file: Path, lists: Path | None, *, required: bool) -> Autho
         if not _is_authority(each):
             raise CertificateFault(f"{file}: certificate {number} is not that of an authority (basicConstraints CA)")
     crl = b"" if lists is None else read(lists)
+    lists_end, lists_life = (None, math.inf) if lists is None else _end_of(crl, lists, found)
     authorities = Authorities(
         file,
         tuple(each.subject.rfc4514_string() for each in found),
         min(each.not_valid_after_utc.timestamp() for each in found),
         max(each.not_valid_after_utc.timestamp() for each in found),
-        None if lists is None else _end_of(crl, lists, found),
+        lists_end,
+        lists_life,
         required,
         # Only the certificates: what else stands in such files is for people, and may be in any encoding.
         b"".join(each.public_bytes(Encoding.PEM) for each in found),
@@ -95,22 +100,37 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _end_of(data: bytes, path: Path, authorities: list[x509.Certificate]) -> float:
-    """When the first of the lists ends; each must be signed by one of the authorities."""
+def _end_of(data: bytes, path: Path, authorities: list[x509.Certificate]) -> tuple[float, float]:
+    """When the first of the lists ends, and how long it was to live.
+
+    Each is signed by one of the authorities, and each of those has one: else all of its certificates are refused, as
+    OpenSSL has it. Who only vouches for another authority of the file needs none.
+    """
     blocks = [_BEGIN_CRL + rest for rest in data.split(_BEGIN_CRL)[1:]]
     if not blocks:
         raise CertificateFault(f"{path} holds no revocation list in PEM")
-    ends = []
+    ends, listed = [], []
     for block in blocks:
         try:
             crl = x509.load_pem_x509_crl(block)
         except ValueError:
             raise CertificateFault(f"{path} holds a revocation list that cannot be read") from None
-        if not any(_signed(crl, each) for each in authorities):
+        signers = [each for each in authorities if _signed(crl, each)]
+        if not signers:
             raise CertificateFault(f"{path} holds a revocation list of none of the authorities")
+        listed += signers
         if crl.next_update_utc is not None:
-            ends.append(crl.next_update_utc.timestamp())
-    return min(ends, default=float("inf"))
+            end = crl.next_update_utc.timestamp()
+            ends.append((end, end - crl.last_update_utc.timestamp()))
+    for each in authorities:
+        if each not in listed and not any(_vouches(each, other) for other in authorities):
+            raise CertificateFault(f"{path} holds no revocation list of {each.subject.rfc4514_string()}: add it")
+    return min(ends, default=(math.inf, math.inf))
+
+
+def _vouches(authority: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether it issued another one."""
+    return other != authority and other.issuer == authority.subject
 
 
 def _signed(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

@@ -93,14 +93,14 @@ class ServerTls:
 
     @property
     def ends(self) -> dict[str, float]:
-        """By file: epoch seconds, when what is in use of it ends."""
-        found = {str(each.value.file): each.value.ends for each in self.certificates}
-        if self.authorities is not None:
-            clients = self.authorities.value
-            found[str(clients.file)] = clients.ends
-            if clients.lists_end is not None:
-                found[str(self.settings.client_crl)] = clients.lists_end
-        return found
+        """By file of certificates: epoch seconds, when what is in use of it ends."""
+        return {str(each.value.file): each.value.ends for each in self.watched}
+
+    @property
+    def lists_end(self) -> dict[str, float]:
+        """The same of revocation lists, which are made anew far more often."""
+        end = None if self.authorities is None else self.authorities.value.lists_end
+        return {} if end is None else {str(self.settings.client_crl): end}
 
     async def look(self) -> None:
         """Look at all files once, and serve what is new and good."""
