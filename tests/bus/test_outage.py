@@ -151,10 +151,11 @@ async def test_a_control_connection_that_comes_back_at_once_is_not_worth_a_line(
 
 async def test_a_control_bus_that_is_missing_is_told_and_so_is_its_return(town: Town) -> None:
     await _seen_worker(town)
+    connection = await town.vhost.connection("shop control")
 
     with capture_logs() as logs:
         await town.vhost.delete_exchange("busgate.control")
-        await town.vhost.close_connection("shop control")
+        await town.vhost.management.close_connection(connection)  # unless it has noticed already
         await eventually(lambda: any("not on the control bus" in event for event in _count(logs)))
         await town.lay_out()
         await eventually(lambda: _count(logs)["on the control bus again"] == 1)

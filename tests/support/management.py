@@ -144,12 +144,17 @@ class Vhost:
     async def close_connection(self, name: str) -> None:
         """Close the connection that called itself so, once it is there."""
         async with asyncio.timeout(20):
+            while not await self.management.close_connection(await self.connection(name)):
+                pass
+
+    async def connection(self, name: str) -> str:
+        """What the broker calls the connection that called itself so, once the statistics tell of it."""
+        async with asyncio.timeout(20):
             while True:
-                found = [each["name"] for each in await self.connections() if each.get("user_provided_name") == name]
-                closed = [await self.management.close_connection(one) for one in found]
-                if any(closed):
-                    return
-                await asyncio.sleep(0.1)  # the statistics tell of it a moment later
+                for each in await self.connections():
+                    if each.get("user_provided_name") == name:
+                        return str(each["name"])
+                await asyncio.sleep(0.1)
 
     async def delete_queue(self, name: str) -> None:
         await self.management.delete(f"queues/{quoted(self.name)}/{quoted(name)}")

@@ -224,7 +224,7 @@ async def test_a_call_whose_worker_fell_is_run_again_only_where_the_contract_say
     callers = await world.callers(await world.edge())
     first = await world.local_worker(name="first")
 
-    asked = asyncio.create_task(callers.ask(call, ms=1500))
+    asked = asyncio.create_task(callers.ask(call, ms=4000))  # longer than a busy machine takes to start a worker
     await until(world.history.executions)
     await world.local_worker(name="second")
     await first.close()

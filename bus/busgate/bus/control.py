@@ -144,6 +144,7 @@ class Control:
     async def _keep_connected(self) -> None:
         pause = FIRST_PAUSE
         while True:
+            failed: BusError | None = None
             try:
                 await self.open()
                 pause = FIRST_PAUSE
@@ -151,16 +152,18 @@ class Control:
                 if not self._closed:
                     await self._lost.wait()
             except BusError as error:
-                if self._calls is None or self._calls.is_set():
-                    self._outage.goes_on(
-                        "not on the control bus: no presence, no taps, no drain from afar", error=str(error)
-                    )
+                failed = error
             except Exception:  # a bug must cost this try, not the presence of the process
                 log.exception("the control bus failed")
             await self._hang_up()
             if self._closed:
                 return
             back = await self._pause(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, not a secret
+            # Told only now: if it is the broker that went, calls say so, and may have heard of it a moment later.
+            if failed is not None and not back and (self._calls is None or self._calls.is_set()):
+                self._outage.goes_on(
+                    "not on the control bus: no presence, no taps, no drain from afar", error=str(failed)
+                )
             pause = FIRST_PAUSE if back else min(pause * 2, LONGEST_PAUSE)
 
     async def _pause(self, seconds: float) -> bool:
