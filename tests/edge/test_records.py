@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.town import eventually
 
 from busgate.edge.batches import LARGEST_BATCH
 from busgate.edge.line_writer import WHOLE, LineWriter
@@ -335,6 +336,22 @@ async def test_a_stream_that_nobody_reads_any_more_is_only_counted(stream: Strea
     writer.write(b"late\n")
 
     assert writer.dropped == 7
+
+
+async def test_lines_are_written_again_once_a_full_disk_has_room_and_none_continues_a_torn_one(stream: Stream):
+    fd = os.open("/dev/full", os.O_WRONLY)
+    writer = LineWriter(fd)
+    writer.write(b"one\ntwo\n")
+    await eventually(lambda: writer.dropped == 2)
+
+    os.dup2(stream.writing, fd)
+    writer.write(b"three\n")
+    writer.write(b"four\n")
+
+    assert await stream.lines(3) == [b"\n", b"three\n", b"four\n"]
+    assert writer.dropped == 2
+    writer.close(PATIENCE)
+    os.close(fd)
 
 
 async def test_a_stream_that_somebody_made_non_blocking_is_waited_for(stream: Stream):

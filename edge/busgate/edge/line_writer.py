@@ -4,6 +4,7 @@ A thread writes. A non-blocking descriptor would not do: the flag belongs to all
 shell, other processes, our own tracebacks) and means nothing for files.
 """
 
+import errno
 import os
 import select
 import threading
@@ -14,6 +15,8 @@ WHOLE = 4096
 """Bytes that a pipe takes as a whole or not at all (PIPE_BUF)."""
 KEPT = 8 * 1024 * 1024
 """Bytes that wait for a slow stream."""
+_FOR_GOOD = {errno.EPIPE, errno.EBADF}
+"""Nobody reads any more, or it was closed. A disk that is full may have room again."""
 
 
 class LineWriter:
@@ -25,8 +28,8 @@ class LineWriter:
             costs a write for each 4 kB instead of one for all.
         kept: the most bytes that wait.
 
-    `dropped` counts the lines that the stream did not take: those over `kept` bytes while it is slow, and all
-    once it is broken.
+    `dropped` counts the lines that the stream did not take: those over `kept` bytes while it is slow, those of
+    a write that failed (a full disk), and all once nobody can read them any more.
     """
 
     def __init__(self, fd: int, *, shared: bool = False, kept: int = KEPT) -> None:
@@ -64,16 +67,23 @@ class LineWriter:
             self._drop_waiting()
 
     def _write_all(self) -> None:
+        failed = False
         while lines := self._next():
+            # What a failed write left of a line is ended, and not continued by the next.
+            text = b"\n" + lines if failed else lines
             try:
-                for piece in pieces_of(lines) if self._shared else (lines,):
+                for piece in pieces_of(text) if self._shared else (text,):
                     write_all(self._fd, piece)
-            except OSError:  # nobody reads any more, or the disk is full
+            except OSError as error:
+                failed = True
                 with self._changed:
-                    self._broken = True
                     self.dropped += lines.count(b"\n")
-                    self._drop_waiting()
-                return
+                    self._broken = error.errno in _FOR_GOOD
+                    if self._broken:
+                        self._drop_waiting()
+                        return
+            else:
+                failed = False
             with self._changed:
                 self._size -= len(lines)
 
