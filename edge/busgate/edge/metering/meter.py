@@ -6,7 +6,7 @@ from functools import partial
 from busgate.edge.exchange import Exchange
 from busgate.edge.refusal import QUOTA_EXCEEDED, RATE_EXCEEDED, TOO_MANY_AT_ONCE, Refusal
 from busgate.edge.stores.memory import MemoryStore
-from busgate.edge.stores.rules import Verdict
+from busgate.edge.stores.rules import Standing, Verdict
 
 from .allowance import Allowance, seconds
 from .keys import Part
@@ -44,26 +44,30 @@ class Meter:
     """
 
     def __init__(self, store: MemoryStore, counts: Counts) -> None:
-        self._take = store.take
+        self._store = store
         self._counts = counts
 
     def check(self, exchange: Exchange, policies: Sequence[Policy]) -> None:
         """Count a request with all these limits. Raises Refusal: one of them does not let it through."""
-        verdict = self._take([policy.ask(exchange) for policy in policies])
-        judge(exchange, policies, verdict, self._counts)
+        if len(policies) != 1:
+            verdict = self._store.take([policy.ask(exchange) for policy in policies])
+            judge(exchange, policies, verdict, self._counts)
+            return
+        standings = (self._store.take_one(policies[0].ask(exchange)),)
+        exchange.allowance = Allowance(policies, standings, exchange.allowance)
+        if standings[0].wait:
+            _refuse(policies, standings, self._counts)
 
 
 def judge(exchange: Exchange, policies: Sequence[Policy], verdict: Verdict, counts: Counts) -> None:
     """Have the answer tell a verdict. Raises Refusal where it is a no."""
     exchange.allowance = Allowance(policies, verdict.standings, exchange.allowance)
     if not verdict.allowed:
-        _refuse(policies, verdict, counts)
+        _refuse(policies, verdict.standings, counts)
 
 
-def _refuse(policies: Sequence[Policy], verdict: Verdict, counts: Counts) -> None:
-    refusing = [
-        (policy, standing.wait) for policy, standing in zip(policies, verdict.standings, strict=True) if standing.wait
-    ]
+def _refuse(policies: Sequence[Policy], standings: Sequence[Standing], counts: Counts) -> None:
+    refusing = [(policy, standing.wait) for policy, standing in zip(policies, standings, strict=True) if standing.wait]
     for policy, _ in refusing:
         counts.note(policy.name)
     longest, wait = max(refusing, key=lambda each: each[1])

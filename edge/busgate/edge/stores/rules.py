@@ -40,7 +40,6 @@ class Verdict(NamedTuple):
 
 # A named tuple's own way to be made takes twice the time of this; for what every request makes.
 _new_standing: Callable[[tuple[int, int, int]], Standing] = partial(tuple.__new__, Standing)
-new_verdict: Callable[[tuple[bool, Sequence[Standing]]], Verdict] = partial(tuple.__new__, Verdict)
 
 Weighed = tuple[Spent, Standing]
 """What one rule says to one more: what to keep now, with it where it is let through; and how that leaves the key."""
