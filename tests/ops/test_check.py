@@ -257,6 +257,10 @@ def test_an_explanation_names_every_rule_and_what_of_it_does_not_hold(run: Run, 
     }
 
 
+def test_a_host_is_a_caller_though_its_name_begins_like_a_token(run: Run, closed: Path) -> None:
+    assert "is a token" not in run("check", "--explain", "eyes.shop.example", "hello.greet.v1", **KEY).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -103,6 +103,32 @@ async def test_a_contract_whose_only_worker_drains_or_was_killed_stands_out(hous
     assert all_gone.stdout.endswith("\n\n! hello.greet.v1 has no worker: its callers get 503\n")
 
 
+async def test_a_contract_that_examples_answer_needs_no_worker(house: House) -> None:
+    mock = {"BUSGATE_EDGE__MOCK": "hello.*"}
+    await house.edge(**mock)
+
+    url = house.vhost.management.url
+    ps = await house.busgate("ps", "--json")
+    queues = await house.busgate("queues", "--management", url, BUSGATE_EDGE__CONTRACTS="hello.contracts", **mock)
+
+    assert (ps.returncode, json.loads(ps.stdout)["stands_out"]) == (0, [])
+    assert "callers get 503" not in queues.stdout
+    assert queues.returncode == 0
+
+
+async def test_to_look_at_a_queue_that_nobody_uses_does_not_keep_it(house: House) -> None:
+    """RabbitMQ counts a queue as used that is declared again, also passively."""
+    await house.vhost.management.put(
+        f"queues/{house.vhost.name}/old.topic.v1", durable=True, arguments={"x-expires": 3000}
+    )
+    url = house.vhost.management.url
+
+    async with asyncio.timeout(30):
+        while "old.topic.v1" in (await house.vhost.queues()):
+            await house.busgate("ps", "--management", url)
+            await house.busgate("queues", "--management", url)
+
+
 @pytest.mark.slow
 async def test_ps_of_an_empty_house_says_so(house: House) -> None:
     made = await house.busgate("topology", "hello.contracts", "--apply")

@@ -23,9 +23,16 @@ class House:
         self.vhost = vhost
         self.port = port
 
-    async def edge(self) -> Process:
+    async def edge(self, **environ: str) -> Process:
         edge = await self.start(
-            "edge", "hello.contracts", "--bus", self.vhost.url, "--port", str(self.port), BUSGATE_EDGE__ADMIN__PORT="0"
+            "edge",
+            "hello.contracts",
+            "--bus",
+            self.vhost.url,
+            "--port",
+            str(self.port),
+            BUSGATE_EDGE__ADMIN__PORT="0",
+            **environ,
         )
         await edge.until("edge ready")
         return edge

@@ -96,7 +96,7 @@ async def serve_edge(
                 log.info("edge ready", address=f"{scheme}://{address}", contracts=len(catalog))
                 if mocked := _mocked(edge, catalog):
                     log.warning("answered by examples, not by services (edge.mock)", topics=", ".join(mocked))
-                contracts = [(call, "") for call in catalog]
+                contracts = [(call, "") for call in catalog if call.topic not in mocked]
                 leave = partial(_leave, place, stop)
                 where = "" if admin is None else show(admin.getsockname())
                 async with joined(bus, kind="edge", contracts=contracts, on_drain=leave, admin=where) as drains:

@@ -18,7 +18,7 @@ from .faults import CommandError, printable
 REFUSED = 1
 """Exit code for no."""
 
-_TOKEN = re.compile(r"(Bearer )?ey[\w-]+\.[\w-]+\.[\w-]*", re.IGNORECASE)
+_TOKEN = re.compile(r"([Bb]earer )?eyJ[\w-]{10,}\.[\w-]+\.[\w-]*")
 """A JWT, which would pass for the name of a caller that no rule is about."""
 
 

@@ -62,17 +62,18 @@ async def survey(roll: RollCall, settings: BusSettings) -> Survey:
     await asyncio.sleep(WAIT)  # after it: whoever just began to take calls is on the control bus by then
     if await roll.is_blocked():
         return Survey(roll.present, ignored=roll.ignored, blocked=True)
-    lonely = await _lonely(_answering(roll), topics, settings)
+    lonely = await _lonely(_answering(roll), settings)
     if any(lonely.values()):  # a consumer of whom nobody heard; if it just came, it says so in a moment
         await asyncio.sleep(WAIT)
         served = _topics(each for each in _answering(roll) if each.kind == "worker")
         lonely = {topic: consumers for topic, consumers in lonely.items() if not consumers or topic not in served}
     present, silent = _answering(roll), roll.silent
+    lonely |= _left_over(topics, held, present)
     held = [each for each in held if not roll.is_gone(each.process)]
     return Survey(
         present=present,
         silent=silent + missed(held, present, known={each.id for each in silent}),
-        lonely=lonely,
+        lonely=dict(sorted(lonely.items())),
         ignored=roll.ignored,
         gathers=roll.gathers,
         mute=not present and any(each.process for each in held),
@@ -110,8 +111,8 @@ async def _told(settings: BusSettings) -> tuple[list[Holder], list[str]]:
     return held, [name for each in there if is_topic(name := str(each.get("name")))]
 
 
-async def _lonely(present: Sequence[Presence], topics: Iterable[str], settings: BusSettings) -> dict[str, int | None]:
-    """Of what edges call, and of these, what nobody takes calls of: how many consumers there are all the same.
+async def _lonely(present: Sequence[Presence], settings: BusSettings) -> dict[str, int | None]:
+    """Of what edges call, what nobody takes calls of: how many consumers there are all the same.
 
     A worker that drains, or one that has more contracts than it names, may take them: it counts where there is none.
     """
@@ -119,7 +120,7 @@ async def _lonely(present: Sequence[Presence], topics: Iterable[str], settings: 
     called = _topics(each for each in present if each.kind == "edge")
     taken = _topics(each for each in workers if each.state == "serving")
     sure = set[str]() if any(each.more_contracts for each in workers) else called - _topics(workers)
-    asked = sorted({*called, *topics} - taken)
+    asked = called - taken
     now = await depths_now(asked, settings)
     lonely = {}
     for topic in asked:
@@ -128,6 +129,15 @@ async def _lonely(present: Sequence[Presence], topics: Iterable[str], settings: 
         if consumers == 0 or topic in sure:
             lonely[topic] = consumers
     return lonely
+
+
+def _left_over(topics: Iterable[str], held: Iterable[Holder], present: Sequence[Presence]) -> dict[str, int | None]:
+    """Topics that no edge calls any more, and whose queue nobody takes from.
+
+    The broker is not asked after them by AMQP: that would keep a queue that nobody uses from ever going away.
+    """
+    used = {each.queue for each in held} | _topics(present)
+    return {topic: 0 for topic in topics if topic not in used}
 
 
 def _topics(processes: Iterable[Presence]) -> set[str]:

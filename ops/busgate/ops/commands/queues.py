@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _run(settings: CatalogProcess, options: argparse.Namespace) -> int:
-    timeouts = {call.topic: float(call.timeout) for call in read_catalog(settings.edge.contracts)}
+    catalog = read_catalog(settings.edge.contracts)
+    timeouts = {call.topic: float(call.timeout) for call in catalog if not settings.edge.mocks(call)}
     address = control_address(settings.bus)
     heads = Heads()
 
@@ -134,9 +135,10 @@ async def _by_api(
         for each in ours
     }
     heard = await _heard(address)
-    unheard_of = {*timeouts, *heard.topics} - rows.keys()
-    rows |= {topic: Row(topic) for topic in unheard_of}
-    lonely = [topic for topic, row in rows.items() if not row.consumers]
+    named = {*timeouts, *heard.topics}
+    rows |= {topic: Row(topic) for topic in named - rows.keys()}
+    # Of others the API's word will do: to ask after a queue would keep one that nobody uses from going away.
+    lonely = [topic for topic, row in rows.items() if not row.consumers and topic in named]
     rows |= {topic: _from_amqp(rows[topic], depth) for topic, depth in (await depths_now(lonely, settings.bus)).items()}
     return _looked(list(rows.values()), heard, timeouts, holding=holding)
 
