@@ -166,6 +166,7 @@ REFUSED: list[Any] = [
         id="a bad token",
     ),
     pytest.param("GET", "/looks/t/x", {}, 422, "invalid-request", "number: Input should be", id="not of the contract"),
+    pytest.param("GET", "/looks/t/3?hush", {}, 422, "invalid-request", "This parameter is not", id="of no contract"),
     pytest.param("GET", "/looks/t/3", {"Accept": "text/html"}, 406, "not-acceptable", "Only application", id="no JSON"),
     pytest.param("GET", "/looks/t/3", {"X_Y": "1"}, 400, "bad-request", "a header name", id="the front door"),
 ]

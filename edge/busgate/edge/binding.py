@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from busgate.contracts import Call
 from busgate.contracts.fields import holds_many, request_fields
 
-from .invalid import ERRORS_LIMIT, detail_of, errors_of, pointer
+from .invalid import ERRORS_LIMIT, UNKNOWN_PARAMETER, detail_of, errors_of, pointer
 from .json_body import KEY_LIMIT, parse_object
 from .refusal import BAD_REQUEST, INVALID, Refusal
 from .target import query_pairs
@@ -138,7 +138,7 @@ class Binding:
             raise Refusal(
                 INVALID,
                 errors=[
-                    {"in": "query", "name": name[:KEY_LIMIT], "detail": "This parameter is not known"}
+                    {"in": "query", "name": name[:KEY_LIMIT], "detail": UNKNOWN_PARAMETER}
                     for name in unknown[:ERRORS_LIMIT]
                 ],
             )

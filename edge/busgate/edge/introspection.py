@@ -85,6 +85,7 @@ class Introspector:
         clock: epoch seconds.
 
     Attributes:
+        asked: questions to the issuer.
         failed: questions without an answer that can be used.
         shared: what was said to others; None: nothing is shared.
     """
@@ -96,7 +97,7 @@ class Introspector:
         store: DistantStore | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.failed = 0
+        self.asked = self.failed = 0
         self.shared = None if store is None else SharedVerdicts(settings, store, clock=clock)
         self._settings = settings
         self._known = Remembered(at_once=settings.at_once, unavailable=INTROSPECTION_UNAVAILABLE, clock=clock)
@@ -117,11 +118,6 @@ class Introspector:
         await self._known.close()
         if self._session is not None:
             await self._session.close()
-
-    @property
-    def asked(self) -> int:
-        """Questions to the issuer."""
-        return self._known.asked - (0 if self.shared is None else self.shared.found)
 
     @property
     def refused(self) -> int:
@@ -156,6 +152,7 @@ class Introspector:
         return found
 
     async def _ask(self, token: str) -> Found:
+        self.asked += 1
         try:
             claims = await self._fetch(token)
         except FetchError as error:

@@ -18,6 +18,8 @@ ERRORS_LIMIT = 20
 COUNT_LIMIT = 1000
 """Errors over which none is worked out: pydantic makes an object for each of them."""
 
+UNKNOWN_PARAMETER = "This parameter is not known"
+
 _FROM_THE_CONTRACT = frozenset(
     {
         "actual_length",
@@ -88,6 +90,13 @@ def detail_of(item: Mapping[str, Any]) -> str:
     if item["type"] in _FIXED_WORDS or item.get("ctx", {}).keys() <= _FROM_THE_CONTRACT:
         return str(item["msg"])
     return f"Input is not valid ({item['type']})"
+
+
+def told_in_records(error: Mapping[str, str]) -> str:
+    """An error without names that are the client's text: members of a body, and parameters that no contract knows."""
+    if "name" in error and error["detail"] != UNKNOWN_PARAMETER:
+        return f"{error['name']}: {error['detail']}"
+    return error["detail"]
 
 
 def pointer(*names: str) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from busgate.contracts import FailureKind
 
+from .invalid import told_in_records
+
 
 def _refused(name: str, status: int, title: str) -> FailureKind:
     return FailureKind(name, status, "not_executed", title, "client")
@@ -81,5 +83,5 @@ class Refusal(Exception):  # noqa: N818 - what happens to the request, not an er
         if self.__cause__ is not None:
             return str(self.__cause__)
         if self.errors:
-            return "; ".join(f"{error.get('pointer') or error.get('name')}: {error['detail']}" for error in self.errors)
+            return "; ".join(dict.fromkeys(map(told_in_records, self.errors)))
         return self.detail or self.kind.title

@@ -176,6 +176,27 @@ async def test_what_the_store_may_have_done_is_told_anew(faulty_redis, clock):
     await store.close()
 
 
+async def test_no_name_that_a_process_had_while_the_store_was_away_counts_on(faulty_redis):
+    store = RedisStore(RedisUrl.parse(faulty_redis.url, prefix="names:"))
+    await store.start()
+    leases = Leases(store)
+    await leases.renew()
+    assert await take(leases, store)
+    faulty_redis.pause()
+    for _ in range(3):  # what was sent at first is done when it goes on; the next are not sent at all
+        with pytest.raises(StoreUnavailable):
+            await leases.renew()
+        leases.doubt()
+    faulty_redis.resume()
+    async with asyncio.timeout(15):
+        while store.unready:
+            await asyncio.sleep(0.01)
+    await leases.renew()
+
+    assert [await take(leases, store), await take(leases, store)] == [True, False]
+    await store.close()
+
+
 # -- whatever is asked in whatever order, both do the same
 
 names = st.sampled_from(["a", "b"])

@@ -8,6 +8,7 @@ what that one has, and what it had as the old one counts no more.
 
 import asyncio
 import secrets
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +29,8 @@ AGAIN = 0.5
 """Seconds to the next try while the store cannot be told."""
 NO_LIMIT = 1_000_000_000
 """More places than any limit has."""
+FORMER = 64
+"""Names of its own that a process remembers: more than it can have had within LEASE, whatever the store does."""
 LONGEST = 24 * 3600 * MICROSECONDS
 """Microseconds for which no request can last: a body takes an hour at most, a call five minutes."""
 
@@ -42,6 +45,7 @@ class Leases:
     def __init__(self, store: DistantStore) -> None:
         self._store = store
         self._holder = _new_holder()
+        self._former: deque[str] = deque(maxlen=FORMER)  # that the store may still take for alive
         self._held: dict[str, int] = {}
         self._doubt = asyncio.Event()
         self._doubt.set()
@@ -137,10 +141,12 @@ class Leases:
 
     async def _begin_anew(self) -> None:
         self._doubt.clear()
-        old, self._holder = self._holder, _new_holder()
+        self._former.append(self._holder)
+        self._holder = _new_holder()
         held = [Hold(key, self._holder, count, NO_LIMIT, LONGEST) for key, count in self._held.items()]
         # One question: no request takes or gives back a place in between.
-        await self._store.do([Put(ALIVE + old, b"", 0), self._alive(), *held])
+        await self._store.do([*(Put(ALIVE + each, b"", 0) for each in self._former), self._alive(), *held])
+        self._former.clear()
 
     def _alive(self) -> Put:
         return Put(ALIVE + self._holder, b"", round(LEASE * MICROSECONDS))

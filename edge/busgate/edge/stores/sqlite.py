@@ -79,6 +79,11 @@ class SqliteStore(DistantStore):
     async def _do(self, batch: list[Waiting]) -> None:
         try:
             results = await self._in_thread(lambda: self._file.do([waiting.job for waiting in batch]))
+        except asyncio.CancelledError:  # the loop ends: nobody may be left waiting for what does not come
+            while batch:
+                self._none_done(batch, "it was ended")
+                batch = self._inbox.empty(BATCH)
+            raise
         except StoreUnavailable as error:
             self._none_done(batch, str(error))
             return
