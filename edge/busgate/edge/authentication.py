@@ -6,8 +6,10 @@ of them must be of a scheme that the contract takes: never "either". All refusal
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 
 from .exchange import Exchange, Step
+from .later import Later
 from .refusal import UNAUTHENTICATED, Refusal
 from .schemes import Scheme
 from .verified import CredentialRefused, VerifiedCaller
@@ -53,7 +55,7 @@ class _Authentication:
         except CredentialRefused as error:
             raise self._refuse() from error
         if not isinstance(found, VerifiedCaller):
-            return self._wait(exchange, found)
+            return Later(partial(self._wait, exchange, found))
         self._check_taken(found)
         exchange.caller = found
         return None
@@ -76,7 +78,7 @@ class _Authentication:
     def _several(self, exchange: Exchange, presented: Sequence[Scheme]) -> Awaitable[None]:
         if not presented:
             raise Refusal(UNAUTHENTICATED, headers=self._challenge) from _NONE
-        return self._agree(exchange, presented)
+        return Later(partial(self._agree, exchange, presented))
 
     async def _agree(self, exchange: Exchange, presented: Sequence[Scheme]) -> None:
         """Verify all, though the first may do: whoever adds a credential means it."""

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from .client_certificates import check_binding
 from .exchange import Exchange
 from .introspection import Introspector
 from .issuer_keys import IssuerKeys
+from .later import Later
 from .tokens import ForeignToken, TokenVerifier, UnknownKey
 from .verified import VerifiedCaller
 
@@ -48,7 +50,7 @@ class Bearer:
         token = exchange.head.headers[b"authorization"][len(_SCHEME) :].decode("latin-1")
         found = self._find(token)
         if not isinstance(found, VerifiedCaller):
-            return self._wait(found, exchange)
+            return Later(partial(self._wait, found, exchange))
         check_binding(found, exchange, self._clock)
         return found
 
@@ -61,7 +63,7 @@ class Bearer:
         try:
             return self._tokens.verify(token)
         except UnknownKey as error:
-            return self._with_new_keys(token, error.issuer)
+            return Later(partial(self._with_new_keys, token, error.issuer))
         except ForeignToken:
             if self._introspector is None:
                 raise

@@ -77,12 +77,7 @@ class OneQuestion:
 
     async def _before(self, wait: Awaitable[None], exchange: "Exchange") -> None:
         """Ask the store before anybody else is asked who calls: that costs more, and others may not be flooded."""
-        try:
-            await self._settle(exchange)
-        except BaseException:
-            if asyncio.iscoroutine(wait):
-                wait.close()
-            raise
+        await self._settle(exchange)
         await wait
 
     async def _settle(self, exchange: "Exchange") -> None:

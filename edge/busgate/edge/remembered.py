@@ -5,10 +5,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from busgate.contracts import FailureKind
 
+from .later import Later
 from .refusal import Refusal
 from .verified import CredentialRefused, VerifiedCaller
 
@@ -81,7 +83,7 @@ class Remembered:
         bad = self._bad.get(key)
         if bad is not None and bad[1] > now:
             raise CredentialRefused(f"{bad[0]}, as was said a moment ago")
-        return self._wait(key, question)
+        return Later(partial(self._wait, key, question))
 
     async def close(self) -> None:
         """Ask no more."""
