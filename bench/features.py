@@ -82,7 +82,7 @@ def features(folder: Path) -> tuple[Feature, ...]:
     return (
         Feature(PLAIN, path="/open"),
         Feature(PLAIN_KB, path="/open", body=KILOBYTE),
-        Feature(JWT, PLAIN, asked=8),
+        Feature(JWT, PLAIN, asked=8, path="/twinned"),
         Feature("API key", PLAIN, asked=10, settings=keys, headers=key),
         Feature(
             "HMAC and digest, 1 kB",

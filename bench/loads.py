@@ -15,6 +15,8 @@ BUSY_AT_A_TIME = 4
 
 opened = Call("bench.open.echo.v1", http.post("/open"), request=Echo, reply=Echo, public=True)
 guarded = Call("bench.guarded.echo.v1", http.post("/guarded"), request=Echo, reply=Echo, scopes={"echo"})
+twinned = Call("bench.twinned.echo.v1", http.post("/twinned"), request=Echo, reply=Echo, scopes={"echo"})
+"""As guarded, with names as long, and nothing else on it."""
 proven = Call("bench.proven.echo.v1", http.post("/proven"), request=Echo, reply=Echo, scopes={"echo"})
 even = Call("bench.even.echo.v1", http.post("/even"), request=Echo, reply=Echo, scopes={"echo"}, prefetch=512)
 mixed = Call("bench.mixed.echo.v1", http.post("/mixed"), request=Echo, reply=Echo, scopes={"echo"}, prefetch=512)
@@ -41,6 +43,11 @@ async def answer_everybody(request: Echo, context: Context) -> Echo:  # noqa: AR
 
 @loads.handles(guarded)
 async def answer_whom_rules_and_limits_let_through(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
+    return request
+
+
+@loads.handles(twinned)
+async def answer_whom_nothing_guards(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
     return request
 
 
