@@ -3,14 +3,13 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
-import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused
+from support.acts import LONGEST, Act, attempt, consume, delete, listen, publish
 from support.definitions import DEFINITIONS, ROOT, rights_of
 
 from busgate.bus import Address, Bus, CallContext, Delivery, RabbitBroker, Tap, Topology, joined, roll_call
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 ORDER, STOCK, FOREIGN = "shop.orders.place.v1", "shop.stock.check.v1", "bank.accounts.close.v1"
 CONTEXT = CallContext(b"0" * 31 + b"1", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-LONGEST = 30.0
-
-Act = Callable[[AbstractChannel], Awaitable[Any]]
 
 
 def bus_of(address: Address, name: str, *, kind: ExchangeKind) -> Bus:
@@ -169,30 +165,8 @@ async def test_an_operator_sees_queues_and_alarms(users: "Users") -> None:
 # -- what each is refused
 
 
-def publish(exchange: str, key: str) -> Act:
-    async def act(channel: AbstractChannel) -> None:
-        target = channel.default_exchange if exchange == "" else await channel.get_exchange(exchange, ensure=False)
-        await target.publish(aio_pika.Message(b"x"), key, mandatory=False)
-
-    return act
-
-
-def consume(queue: str) -> Act:
-    async def ignore(_: object) -> None: ...
-
-    async def act(channel: AbstractChannel) -> None:
-        found = await channel.get_queue(queue, ensure=False)
-        await found.consume(ignore)
-
-    return act
-
-
 def declare(queue: str) -> Act:
     return lambda channel: channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "classic"})
-
-
-def delete(queue: str) -> Act:
-    return lambda channel: channel.queue_delete(queue)
 
 
 def purge(queue: str) -> Act:
@@ -207,21 +181,11 @@ def declare_exchange(name: str) -> Act:
 
 
 def listen_in(exchange: str, key: str) -> Act:
-    """Have a queue of one's own that gets copies."""
-
-    async def act(channel: AbstractChannel) -> None:
-        queue = await channel.declare_queue("busgate.reply.curious.1.x", exclusive=True)
-        await queue.bind(exchange, key)
-
-    return act
+    return listen(exchange, key, "busgate.reply.curious.1.x")
 
 
 def hear(key: str) -> Act:
-    async def act(channel: AbstractChannel) -> None:
-        queue = await channel.declare_queue("busgate.control.curious", exclusive=True)
-        await queue.bind("busgate.control", key)
-
-    return act
+    return listen("busgate.control", key, "busgate.control.curious")
 
 
 EVERYONE = {
@@ -267,14 +231,6 @@ REFUSED: dict[str, dict[str, Act]] = {
     },
 }
 ROWS = [(role, what) for role, acts in REFUSED.items() for what in acts]
-
-
-async def attempt(address: Address, act: Act) -> None:
-    connection = await aio_pika.connect(
-        host=address.host, port=address.port, login=address.user, password=address.password, virtualhost=address.vhost
-    )
-    async with asyncio.timeout(LONGEST), connection:
-        await act(await connection.channel(publisher_confirms=True))
 
 
 @pytest.mark.parametrize(("role", "what"), ROWS, ids=[f"{role}: {what}" for role, what in ROWS])
