@@ -37,22 +37,10 @@ holds = Service("holds")
 
 
 @loads.handles(opened)
-async def answer_everybody(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
-    return request
-
-
 @loads.handles(guarded)
-async def answer_whom_rules_and_limits_let_through(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
-    return request
-
-
 @loads.handles(twinned)
-async def answer_whom_nothing_guards(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
-    return request
-
-
 @provers.handles(proven)
-async def answer_whom_the_edge_vouches_for(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
+async def answer(request: Echo, context: Context) -> Echo:  # noqa: ARG001 - what a handler takes
     return request
 
 
