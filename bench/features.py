@@ -68,7 +68,8 @@ ACCESS: Settings = {
         {"name": "gone", "effect": "deny", "topics": GUARDED, "callers": [{"issuer": AUDIENCE, "subject": "gone"}]},
     ]
 }
-RATE: Settings = {"rate": [{"name": "fair", "topics": GUARDED, "count": 10**9, "window": 60}]}
+RATE: Settings = {"rate": [{"name": "fair", "topics": GUARDED, "count": 10**7, "window": 3600, "burst": 5 * 10**6}]}
+"""Refuses nothing within a run, although what a caller has used never comes back before its next request."""
 AUDIT: Settings = {"audit": {"to": "file", "file": "/dev/null"}}
 
 

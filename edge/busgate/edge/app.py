@@ -18,6 +18,7 @@ from .exchange import Exchange, Finish, Step
 from .finishing import Finishing
 from .front_door import Head, check
 from .limits import DoorLimits
+from .metering.allowance import limit_fields
 from .mocks import MARK
 from .path import Tracing, build_path
 from .places import is_like
@@ -179,7 +180,7 @@ class Edge:
                     give_back()
         response = exchange.response
         if exchange.allowance is not None:
-            response.headers += exchange.allowance.fields()
+            response.headers += limit_fields(exchange.allowance)
         self._record(exchange, response.status, "executed", "")
         if exchange.finish is not None:
             exchange.finish(exchange, response)
@@ -204,7 +205,7 @@ class Edge:
         if self._documents is not None:
             response = self._documents.replace(exchange, name, response)
         if exchange.allowance is not None:
-            response.headers += exchange.allowance.fields()
+            response.headers += limit_fields(exchange.allowance)
         exchange.response = response
         self._record(exchange, response.status, outcome, name, failure)
         if exchange.finish is not None:

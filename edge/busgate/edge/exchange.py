@@ -71,7 +71,7 @@ class Exchange:
         self.caller: VerifiedCaller | None = None
         self.reply: Reply | None = None
         self.allowance: Allowance | None = None
-        """Where it stands with its limits; None where it has none."""
+        """Where it stands with its limits, as far as they were asked; None where it has none."""
         self.held: list[Callable[[], None]] | None = None
         """What gives back the places that it holds, when it ends."""
         self.looks: list[Look] | None = None

@@ -22,12 +22,13 @@ class VerifiedCaller:
     Attributes:
         header: the `caller` header of calls.
         scopes: what the caller may do.
+        counted_as: what limits count it by; empty until one does.
 
     Raises:
         ValueError: the claims of the caller are too large to travel.
     """
 
-    __slots__ = ("caller", "certificate", "credential", "expires", "header", "plan", "scheme", "scopes")
+    __slots__ = ("caller", "certificate", "counted_as", "credential", "expires", "header", "plan", "scheme", "scopes")
 
     def __init__(
         self,
@@ -47,3 +48,4 @@ class VerifiedCaller:
         self.credential = credential
         self.plan = plan
         self.certificate = certificate
+        self.counted_as = ""

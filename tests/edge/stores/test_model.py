@@ -123,8 +123,8 @@ class Stores(RuleBasedStateMachine):
         verdicts = self.run(lambda store: store.take(asks))
         assert verdicts == 3 * [verdicts[0]]
         assert verdicts[0].allowed == allowed
-        assert [not standing.wait for standing in verdicts[0].standings] == fits
-        assert [standing.left for standing in verdicts[0].standings] == left
+        assert [not wait for _, wait, _ in verdicts[0].standings] == fits
+        assert [each for each, _, _ in verdicts[0].standings] == left
 
     @rule(key=keys, ttl=st.integers(1, 5))
     def once(self, key, ttl):

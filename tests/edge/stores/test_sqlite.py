@@ -134,7 +134,7 @@ async def test_a_file_that_was_taken_away_is_made_anew(open_store, path):
     again = await told(store.take([ASK]))
     neighbour = await told((await open_store()).take([ASK]))
 
-    assert (again.standings[0].left, neighbour.standings[0].left) == (4, 3)
+    assert [left for verdict in (again, neighbour) for left, _, _ in verdict.standings] == [4, 3]
 
 
 async def test_what_is_over_leaves_the_file(open_store, path, clock):

@@ -21,7 +21,7 @@ WORDS = OF_CALLERS | {"address", "contract"}
 NAMED = ("header:", "path:", "claim:")
 
 REMEMBERED = 8192
-"""Addresses, and callers, whose keys are made already; some 300 bytes each."""
+"""Addresses whose keys are made already; some 300 bytes each."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9@._+/=:-]{1,64}")
 
@@ -57,9 +57,11 @@ def _part(word: str, call: Call[Any, Any]) -> Part:
 
 
 def _caller(exchange: Exchange) -> str:
-    assert exchange.caller is not None
-    caller = exchange.caller.caller
-    return _name_of(caller.issuer, caller.subject)
+    verified = exchange.caller
+    assert verified is not None
+    if not verified.counted_as:
+        verified.counted_as = f"{_plain(verified.caller.issuer)},{_plain(verified.caller.subject)}"
+    return verified.counted_as
 
 
 def _key(exchange: Exchange) -> str:
@@ -110,11 +112,6 @@ def network_of(address: str) -> str:
             return str(ip.ipv4_mapped)
         return str(ipaddress.IPv6Address(int(ip) >> 64 << 64))
     return str(ip)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _name_of(issuer: str, subject: str) -> str:
-    return f"{_plain(issuer)},{_plain(subject)}"
 
 
 def _plain(text: str) -> str:

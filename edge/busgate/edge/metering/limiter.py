@@ -1,9 +1,9 @@
 """The limits of an edge, made once: which steps they are on the path of each contract."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from busgate.contracts import Call
 from busgate.edge.exchange import Exchange, Step
@@ -17,12 +17,6 @@ from .plans import Plans
 from .policies import Policy, QuotaPolicy, RatePolicy
 from .settings import ConcurrentSettings, Limit, Limits, PlanSettings, QuotaSettings, RateSettings
 from .shared import SharedMeter, SharedPlaces
-
-
-class Check(Protocol):
-    """Counts a request with all these limits. Raises Refusal where one does not let it through."""
-
-    def __call__(self, exchange: Exchange, policies: Sequence[Policy]) -> None: ...
 
 
 class Limiter:
@@ -58,10 +52,10 @@ class Limiter:
         self._plans = Plans(limits.plan)
         places = limits.places()
         if not isinstance(store, DistantStore):
-            self._check: Check = Meter(store, self.counts).check
+            self._meter: Meter | SharedMeter = Meter(store, self.counts)
             self.places = {name: Places(name, most, self.counts) for name, most in places.items()}
             return
-        self._check = SharedMeter(self.counts, open_without=open_without).check
+        self._meter = SharedMeter(self.counts, open_without=open_without)
         self.leases = leases = Leases(store) if places else None
         self.places = (
             {}
@@ -86,7 +80,7 @@ class Limiter:
         """The steps for limits that can be told without a caller. They raise Refusal."""
         limits = [limit for limit in self._about(call) if not _needs_caller(limit, call)]
         policies = self._policies(limits, call)
-        return self._at_a_time(limits, call) + ([partial(self._check, policies=policies)] if policies else [])
+        return self._at_a_time(limits, call) + ([self._meter.of(policies)] if policies else [])
 
     def of_callers(self, call: Call[Any, Any]) -> list[Step]:
         """The steps for limits of callers who are known, and for their plans. They raise Refusal."""
@@ -97,7 +91,7 @@ class Limiter:
         if plans:
             steps += self._of_plans(plans, policies, call)
         elif policies:
-            steps.append(partial(self._check, policies=policies))
+            steps.append(self._meter.of(policies))
         return steps
 
     def about(self, call: Call[Any, Any]) -> bool:
@@ -130,8 +124,10 @@ class Limiter:
 
     def _of_plans(self, plans: Sequence[PlanSettings], others: list[Policy], call: Call[Any, Any]) -> list[Step]:
         """The limits of the caller's plan, together with those of all callers: one question to the store."""
-        plan_of, check = self._plans.of, self._check
-        policies = {plan.name: others + self._policies_of(plan, call) for plan in plans}
+        plan_of = self._plans.of
+        asked = {plan.name: others + self._policies_of(plan, call) for plan in plans}
+        checks = {name: self._meter.of(policies) for name, policies in asked.items() if policies}
+        without = self._meter.of(others) if others else None
         places = {
             plan.name: partial(self.places[plan.name].take, key=key_of(plan.by, call))
             for plan in plans
@@ -144,11 +140,10 @@ class Limiter:
             if take is not None:
                 take(exchange)
 
-        def count(exchange: Exchange) -> None:
+        def count(exchange: Exchange) -> Awaitable[None] | None:
             assert exchange.caller is not None
-            asked = policies.get(plan_of(exchange.caller) or "", others)
-            if asked:
-                check(exchange, asked)
+            check = checks.get(plan_of(exchange.caller) or "", without)
+            return None if check is None else check(exchange)
 
         return [at_a_time, count] if places else [count]
 

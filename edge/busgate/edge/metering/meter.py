@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from functools import partial
 
-from busgate.edge.exchange import Exchange
+from busgate.edge.exchange import Exchange, Step
 from busgate.edge.refusal import QUOTA_EXCEEDED, RATE_EXCEEDED, TOO_MANY_AT_ONCE, Refusal
 from busgate.edge.stores.memory import MemoryStore
 from busgate.edge.stores.rules import Standing, Verdict
 
-from .allowance import Allowance, seconds
+from .allowance import joined, seconds, standing_item
 from .keys import Part
-from .policies import Policy
+from .policies import Policy, RatePolicy
 
 RETRY_PLACE = 1
 """Seconds after which a place among those that run at a time is worth another try."""
@@ -47,27 +47,48 @@ class Meter:
         self._store = store
         self._counts = counts
 
-    def check(self, exchange: Exchange, policies: Sequence[Policy]) -> None:
-        """Count a request with all these limits. Raises Refusal: one of them does not let it through."""
-        if len(policies) != 1:
-            verdict = self._store.take([policy.ask(exchange) for policy in policies])
-            judge(exchange, policies, verdict, self._counts)
-            return
-        standings = (self._store.take_one(policies[0].ask(exchange)),)
-        exchange.allowance = Allowance(policies, standings, exchange.allowance)
-        if standings[0].wait:
-            _refuse(policies, standings, self._counts)
+    def of(self, policies: Sequence[Policy]) -> Step:
+        """The step that counts a request with all these limits. It raises Refusal: one does not let it through."""
+        first, *others = policies
+        if not others and isinstance(first, RatePolicy):
+            return self._of_rate(first)
+        take, counts = self._store.take, self._counts
+
+        def step(exchange: Exchange) -> None:
+            judge(exchange, policies, take([policy.ask(exchange) for policy in policies]), counts)
+
+        return step
+
+    def _of_rate(self, policy: RatePolicy) -> Step:
+        """The same for the most frequent case, at half the cost."""
+        take, counts, item, head = self._store.taker(policy.pace), self._counts, policy.item, policy.head
+        prefix, part = policy.prefix, policy.part
+
+        def step(exchange: Exchange) -> None:
+            standing = take(prefix + part(exchange))
+            allowance = item, standing_item(head, standing)
+            earlier = exchange.allowance
+            exchange.allowance = allowance if earlier is None else joined(earlier, allowance)
+            _, wait, _ = standing
+            if wait:
+                _refuse((policy,), (standing,), counts)
+
+        return step
 
 
 def judge(exchange: Exchange, policies: Sequence[Policy], verdict: Verdict, counts: Counts) -> None:
     """Have the answer tell a verdict. Raises Refusal where it is a no."""
-    exchange.allowance = Allowance(policies, verdict.standings, exchange.allowance)
+    items = ", ".join([policy.item for policy in policies])
+    standings = ", ".join(
+        [standing_item(policy.head, standing) for policy, standing in zip(policies, verdict.standings, strict=True)]
+    )
+    exchange.allowance = joined(exchange.allowance, (items, standings))
     if not verdict.allowed:
         _refuse(policies, verdict.standings, counts)
 
 
 def _refuse(policies: Sequence[Policy], standings: Sequence[Standing], counts: Counts) -> None:
-    refusing = [(policy, standing.wait) for policy, standing in zip(policies, standings, strict=True) if standing.wait]
+    refusing = [(policy, wait) for policy, (_, wait, _) in zip(policies, standings, strict=True) if wait]
     for policy, _ in refusing:
         counts.note(policy.name)
     longest, wait = max(refusing, key=lambda each: each[1])

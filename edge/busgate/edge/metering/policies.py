@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from busgate.edge.exchange import Exchange
-from busgate.edge.stores.rules import Ask, Tally, new_ask
+from busgate.edge.stores.rules import Ask, Tally
 
 from .keys import Part
 from .period import Period
@@ -18,6 +18,7 @@ class RatePolicy:
         item: that of `RateLimit-Policy`.
         head: how that of `RateLimit` begins.
         told: what it lets through, in words.
+        pace: what stores count by.
     """
 
     is_quota = False
@@ -27,12 +28,12 @@ class RatePolicy:
         self.head = f'"{name}";r='
         self.item = f'"{name}";q={rate.count};w={rate.window}'
         self.told = f"{rate.count} requests in {rate.window} s"
-        self._key = key
-        self._pace = rate.pace()
-        self._prefix = f"rate:{name}:"
+        self.pace = rate.pace()
+        self.prefix = f"rate:{name}:"
+        self.part = key
 
     def ask(self, exchange: Exchange) -> Ask:
-        return new_ask((self._prefix + self._key(exchange), self._pace, 0))
+        return Ask(self.prefix + self.part(exchange), self.pace)
 
 
 class QuotaPolicy:

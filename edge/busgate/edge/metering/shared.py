@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from busgate.edge.exchange import Exchange
+from busgate.edge.exchange import Exchange, Step
 from busgate.edge.stores.jobs import Take
 from busgate.edge.stores.leases import Leases
-from busgate.edge.stores.rules import Ask, Standing, Verdict
+from busgate.edge.stores.rules import Ask, Verdict
 
 from .keys import Part
 from .meter import Counts, judge, no_place
@@ -27,17 +27,21 @@ class SharedMeter:
         self.open_without = open_without
         self.refused = Refused()
 
-    def check(self, exchange: Exchange, policies: Sequence[Policy]) -> None:
-        """Have a request counted with all these limits. Raises Refusal: one of them refused it a moment ago."""
-        assert exchange.looks is not None
-        asks = [policy.ask(exchange) for policy in policies]
-        self._look_back(exchange, policies, asks)
-        exchange.looks.append(_Limits(self, policies, asks))
+    def of(self, policies: Sequence[Policy]) -> Step:
+        """The step that has a request counted with all these. It raises Refusal: one refused it a moment ago."""
+
+        def step(exchange: Exchange) -> None:
+            assert exchange.looks is not None
+            asks = [policy.ask(exchange) for policy in policies]
+            self._look_back(exchange, policies, asks)
+            exchange.looks.append(_Limits(self, policies, asks))
+
+        return step
 
     def _look_back(self, exchange: Exchange, policies: Sequence[Policy], asks: Sequence[Ask]) -> None:
         waits = [self.refused.wait(ask.key) for ask in asks]
         if any(waits):
-            refusing = [(policy, Standing(0, wait, wait)) for policy, wait in zip(policies, waits, strict=True) if wait]
+            refusing = [(policy, (0, wait, wait)) for policy, wait in zip(policies, waits, strict=True) if wait]
             policies, standings = zip(*refusing, strict=True)
             judge(exchange, policies, Verdict(allowed=False, standings=standings), self.counts)
 
@@ -57,9 +61,9 @@ class _Limits:
     def told(self, exchange: Exchange, result: Verdict) -> None:
         meter = self._meter
         if not result.allowed:
-            for ask, standing in zip(self.job.asks, result.standings, strict=True):
-                if standing.wait:
-                    meter.refused.note(ask.key, self._asked, standing.wait)
+            for ask, (_, wait, _) in zip(self.job.asks, result.standings, strict=True):
+                if wait:
+                    meter.refused.note(ask.key, self._asked, wait)
         judge(exchange, self._policies, result, meter.counts)
 
     def untold(self, exchange: Exchange) -> bool:  # noqa: ARG002 - as in Look

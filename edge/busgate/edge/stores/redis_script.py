@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .jobs import ALIVE, Chain, Get, Hold, Job, Once, Put, Take
-from .rules import Ask, Pace, Standing, Verdict
+from .rules import Ask, Pace, Verdict
 
 TAKE, ONCE, GET, PUT, HOLD, CHAIN = b"t", b"o", b"g", b"p", b"h", b"c"
 
@@ -216,6 +216,6 @@ def result(job: Job | Chain, told: Any) -> object:
             return told
         case Put():
             return None
-    numbers = list(map(int, told.split()))
-    standings = [Standing(*numbers[at : at + 3]) for at in range(1, len(numbers), 3)]
-    return Verdict(numbers[0] == 1, standings)
+    allowed, *numbers = map(int, told.split())
+    standings = [(numbers[at], numbers[at + 1], numbers[at + 2]) for at in range(0, len(numbers), 3)]
+    return Verdict(allowed == 1, standings)

@@ -5,9 +5,8 @@ ahead of now is how much of the burst is used.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple
 
 MICROSECONDS = 1_000_000
@@ -19,15 +18,9 @@ Spent = tuple[int, int]
 NOTHING: Spent = (0, 0)
 
 
-class Standing(NamedTuple):
-    """Where a key stands with its rule, after a verdict."""
-
-    left: int
-    """How many more would be let through now."""
-    wait: int
-    """Microseconds until one more is let through: 0 unless this rule is why it was not."""
-    reset: int
-    """Microseconds until everything that was used is back."""
+Standing = tuple[int, int, int]
+"""Where a key stands with its rule after a verdict: how many more would be let through now; microseconds until one
+more is, 0 unless this rule is why it was not; microseconds until everything that was used is back."""
 
 
 class Verdict(NamedTuple):
@@ -37,9 +30,6 @@ class Verdict(NamedTuple):
     standings: Sequence[Standing]
     """In the order of what was asked."""
 
-
-# A named tuple's own way to be made takes twice the time of this; for what every request makes.
-_new_standing: Callable[[tuple[int, int, int]], Standing] = partial(tuple.__new__, Standing)
 
 Weighed = tuple[Spent, Standing]
 """What one rule says to one more: what to keep now, with it where it is let through; and how that leaves the key."""
@@ -71,14 +61,14 @@ class Pace:
         left = self.span - used - self.interval
         if left < 0:
             due = now + used
-            return spent if spent[0] == due else (due, due), Standing(0, -left, used)
+            return spent if spent[0] == due else (due, due), (0, -left, used)
         used += self.interval
         due = now + used
-        return (due, due), _new_standing((left // self.interval, 0, used))
+        return (due, due), (left // self.interval, 0, used)
 
     def standing(self, spent: Spent, now: int, lasts: int) -> Standing:  # noqa: ARG002 - as Tally.standing
         used = max(0, min(spent[0] - now, self.span))
-        return Standing((self.span - used) // self.interval, 0, used)
+        return (self.span - used) // self.interval, 0, used
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +80,11 @@ class Tally:
     def weigh(self, spent: Spent, now: int, lasts: int) -> Weighed:
         left = self.limit - spent[0] - 1
         if left < 0:
-            return spent, Standing(0, max(1, lasts), lasts)
-        return (spent[0] + 1, now + lasts), Standing(left, 0, lasts)
+            return spent, (0, max(1, lasts), lasts)
+        return (spent[0] + 1, now + lasts), (left, 0, lasts)
 
     def standing(self, spent: Spent, now: int, lasts: int) -> Standing:  # noqa: ARG002 - as Pace.standing
-        return Standing(max(0, self.limit - spent[0]), 0, lasts)
+        return max(0, self.limit - spent[0]), 0, lasts
 
 
 class Ask(NamedTuple):
@@ -105,9 +95,6 @@ class Ask(NamedTuple):
     rule: Pace | Tally
     lasts: int = 0
     """For a tally, the microseconds until its key means nothing any more."""
-
-
-new_ask: Callable[[tuple[str, Pace | Tally, int]], Ask] = partial(tuple.__new__, Ask)
 
 
 def weigh(asks: Sequence[Ask], found: Sequence[Spent], now: int) -> tuple[Verdict, Sequence[Spent]]:
@@ -123,10 +110,12 @@ def weigh(asks: Sequence[Ask], found: Sequence[Spent], now: int) -> tuple[Verdic
         after, standing = rule.weigh(before, now, lasts)
         spent.append(after)
         standings.append(standing)
-        if standing.wait:
+        _, wait, _ = standing
+        if wait:
             allowed = False
     if not allowed:  # rules that would have let it through have not counted it
         for at, ((_, rule, lasts), before) in enumerate(zip(asks, found, strict=True)):
-            if not standings[at].wait:
+            _, wait, _ = standings[at]
+            if not wait:
                 spent[at], standings[at] = before, rule.standing(before, now, lasts)
     return Verdict(allowed, standings), spent
