@@ -107,10 +107,14 @@ class HeaderSettings(ForContracts):
     request_set: Lines = ()
 
     @property
+    def of_answers(self) -> frozenset[str]:
+        """The headers of answers that it touches, in lower case."""
+        return frozenset(map(str.lower, (*self.remove, *(_split(line)[0] for line in (*self.set, *self.add)))))
+
+    @property
     def lets_caches_keep(self) -> bool:
         """Whether it says anything of how long answers may be kept."""
-        names = (*self.remove, *(_split(line)[0] for line in (*self.set, *self.add)))
-        return not _CACHING.isdisjoint(name.lower() for name in names)
+        return not _CACHING.isdisjoint(self.of_answers)
 
 
 def rule_faults(tables: Sequence[HeaderSettings], calls: Iterable[AnyCall]) -> Iterator[str]:

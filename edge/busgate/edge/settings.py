@@ -265,6 +265,7 @@ def faults_with(settings: EdgeSettings, catalog: Catalog) -> list[str]:
     faults += idle_faults("edge.cors", settings.cors, catalog)
     faults += idle_faults("edge.headers", settings.headers, catalog)
     faults += rule_faults(settings.headers, catalog)
+    faults += _faults_of_tls_headers(settings)
     faults += document_faults(settings.errors, catalog)
     faults += mock_faults(settings.mock, catalog)
     return faults
@@ -317,6 +318,16 @@ def _faults_of_sharing(settings: EdgeSettings) -> list[str]:
         "or edge.processes = 1"
     )
     return [fault]
+
+
+def _faults_of_tls_headers(settings: EdgeSettings) -> list[str]:
+    """Rules for a header that goes with TLS: an answer would have it twice, or have it although a rule removes it."""
+    told = {} if settings.tls is None else {name.lower(): name for name, _ in settings.tls.headers}
+    return [
+        f"edge.headers.{number}: {told[name]} is what edge.tls.hsts says; set that (0: no such header)"
+        for number, table in enumerate(settings.headers)
+        for name in sorted(table.of_answers & told.keys())
+    ]
 
 
 def _faults_of_claims(settings: EdgeSettings) -> list[str]:

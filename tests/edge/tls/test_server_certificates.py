@@ -6,16 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 from support.bad_certificates import BAD_PAIRS, BadPair, Files
 from support.certificates import DAY, Authority, Issued
 
+from busgate.contracts import Call, Catalog, http
 from busgate.edge.request import Request
 from busgate.edge.response import Response, header_block
+from busgate.edge.settings import EdgeSettings, faults_with
 from busgate.edge.tls.server import ServerTls
 from busgate.edge.tls.settings import EdgeTlsSettings
 
 if TYPE_CHECKING:
     from edge.conftest import Client, Gate, OpenGate
+
+
+class Nothing(BaseModel):
+    pass
+
 
 GOOD = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
@@ -287,6 +295,30 @@ async def test_answers_and_refusals_tell_browsers_to_come_back_by_https(
     answers = [await client.ask(GOOD), await client.ask(b"nonsense\r\n\r\n")]
 
     assert [each.headers.get("strict-transport-security") for each in answers] == [header, header]
+
+
+@pytest.mark.parametrize(
+    ("table", "hsts", "faults"),
+    [
+        ({"set": ["strict-transport-security: max-age=1"]}, 300, 1),
+        ({"add": ["Strict-Transport-Security: max-age=1"], "topics": ["shop.*"]}, 300, 1),
+        ({"remove": ["Strict-Transport-Security"]}, 300, 1),
+        ({"set": ["Strict-Transport-Security: max-age=1"]}, 0, 0),
+    ],
+    ids=["set", "added for some", "removed", "only by the rule"],
+)
+def test_a_rule_for_what_goes_with_tls_is_refused(
+    tmp_path: Path, root: Authority, table: dict[str, Any], hsts: int, faults: int
+) -> None:
+    """Answers would have the header twice, or have it although a rule removes it."""
+    tls = settings(root.issue("shop.example").write(tmp_path), hsts=hsts)
+    call = Call("shop.stock.read.v1", http.get("/stock"), request=Nothing, reply=Nothing, public=True)
+
+    found = faults_with(EdgeSettings.model_validate({"tls": tls, "headers": [table]}), Catalog([call]))
+
+    assert found == faults * [
+        "edge.headers.0: Strict-Transport-Security is what edge.tls.hsts says; set that (0: no such header)"
+    ]
 
 
 async def test_a_handshake_has_its_own_time(open_gate: "OpenGate", tmp_path: Path, root: Authority) -> None:
