@@ -19,6 +19,7 @@ from .batches import Batches
 from .exchange import Exchange, Step
 from .records import Clock
 from .refusal import AUDIT_UNAVAILABLE, Refusal
+from .shown_paths import ShownPaths
 
 _RETRY = (("Retry-After", "1"),)
 CUT = 200
@@ -47,6 +48,7 @@ class Audit:
         self.backlog = sink.backlog
         self._batches: Batches[Note] = Batches(self._take)
         self._contracts = {call.topic: _Contract(call) for call in catalog}
+        self._paths = ShownPaths(catalog)
         self._name = name
 
     @property
@@ -122,7 +124,7 @@ class Audit:
         # fmt: on
         contract = self._contracts.get(topic)
         trace = (traceparent[3:35] or call_id).decode()
-        more = "" if contract else f',"path":{quoted(path.partition("?")[0][:CUT])}'
+        more = "" if contract else f',"path":{quoted(self._paths.unrouted(path)[:CUT])}'
         if contract and contract.bodies:
             more = contract.shown(request, reply, limit=self.sink.body_limit)
         subject, issuer, tenant = ("", "", "") if caller is None else (caller.subject, caller.issuer, caller.tenant)
