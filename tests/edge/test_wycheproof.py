@@ -17,14 +17,24 @@ FOLDER = Path(__file__).parents[1] / "data" / "wycheproof"
 NOT_TAKEN = "an algorithm that no key here is for; RS256, ES256, EdDSA and HS256 are"
 NOT_BASE64URL = "a character that is not of base64url: two readers could see two tokens (RFC 7515, 2)"
 
+EMPTY = "an empty payload is no set of claims"
+TWIN = 357
+SAME_TEXT = f"called invalid, but to the letter the text of {TWIN}, which is valid: its comment speaks of a padding"
+
 DIFFERENT = {
-    ("signature", 327): NOT_TAKEN,
+    ("signature", 259): EMPTY,
+    **{
+        ("signature", number): NOT_TAKEN
+        for number in (*range(264, 276), 287, 288, *range(320, 324), *range(325, 329), 346, 347, 350, 351)
+    },
+    ("signature", 367): SAME_TEXT,
+    ("signature", 370): SAME_TEXT,
     ("signature", 372): NOT_BASE64URL,
     ("signature", 373): NOT_BASE64URL,
     ("key", 14): NOT_TAKEN,
     ("key", 15): NOT_TAKEN,
 }
-"""Vectors that are called valid and are not taken, and why. There is none the other way round."""
+"""Vectors that have another result here, and why."""
 
 
 def vectors() -> dict[tuple[str, int], tuple[list[dict[str, Any]], dict[str, Any]]]:
@@ -78,26 +88,20 @@ def test_a_vector_has_the_result_that_it_should_have(name: tuple[str, int]) -> N
     except (UnfitKeyError, TokenRefused):
         found = False
 
-    assert found == (test["result"] == "valid" and name not in DIFFERENT), test["comment"]
+    assert found == ((test["result"] == "valid") != (name in DIFFERENT)), test["comment"]
 
 
-def test_each_difference_is_to_a_vector_that_is_called_valid() -> None:
-    assert {VECTORS[name][1]["result"] for name in DIFFERENT} == {"valid"}
+def test_no_vector_is_taken_that_is_not_a_valid_one() -> None:
+    valid = {test["jws"] for _, test in VECTORS.values() if test["result"] == "valid"}
+
+    assert {VECTORS[name][1]["jws"] for name in DIFFERENT} <= valid
+    assert [name for name, why in DIFFERENT.items() if VECTORS[name][1]["result"] != "valid" and why != SAME_TEXT] == []
 
 
-def test_every_kind_of_vector_is_here() -> None:
-    flags = {flag for _, test in VECTORS.values() for flag in test["flags"]}
+def test_every_vector_is_here() -> None:
+    numbers = {kind: sorted(number for of, number in VECTORS if of == kind) for kind in ("signature", "key")}
 
-    assert flags == {
-        "Ambiguous",
-        "DuplicateKid",
-        "JsonSerialization",
-        "MixedKeySet",
-        "ModifiedPadding",
-        "ModifiedSignature",
-        "WrongPrimitive",
-    }
-    assert len(VECTORS) > 100
+    assert numbers == {"signature": list(range(1, 402)), "key": list(range(1, 27))}
 
 
 def test_a_padding_that_was_changed_is_a_near_miss() -> None:
@@ -111,7 +115,7 @@ def test_a_padding_that_was_changed_is_a_near_miss() -> None:
             tried += 1
 
             assert opened.startswith(b"\0\1" + b"\xff" * 100), test["comment"]
-    assert tried >= 10
+    assert tried > 200
 
 
 def test_a_key_of_a_chip_whose_keys_can_be_broken_is_known_by_its_form() -> None:
