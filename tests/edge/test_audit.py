@@ -170,7 +170,7 @@ REFUSED: list[Any] = [
     pytest.param("GET", "/looks/t/x", {}, 422, "invalid-request", "number: Input should be", id="not of the contract"),
     pytest.param("GET", "/looks/t/3?hush", {}, 422, "invalid-request", "This parameter is not", id="of no contract"),
     pytest.param("GET", "/looks/t/3", {"Accept": "text/html"}, 406, "not-acceptable", "Only application", id="no JSON"),
-    pytest.param("GET", "/looks/t/3", {"X_Y": "1"}, 400, "bad-request", "a header name", id="the front door"),
+    pytest.param("GET", "/accounts", {"X_Y": "1"}, 400, "bad-request", "a header name", id="the front door"),
 ]
 
 
@@ -183,7 +183,7 @@ async def test_a_refusal_is_recorded_with_its_reason(tmp_path, method, path, hea
     assert (answer.status, record["status"]) == (status, status)
     assert (record["decision"], record["failure"], record["outcome"]) == ("refused", failure, "not_executed")
     assert record["reason"].startswith(reason)
-    assert record.get("path") == (None if record["topic"] else path.partition("?")[0].replace("/t/3", "/***"))
+    assert record.get("path") == (None if record["topic"] else path.partition("?")[0])
     assert "hush" not in json.dumps(record)
 
 

@@ -124,7 +124,7 @@ class Audit:
         # fmt: on
         contract = self._contracts.get(topic)
         trace = (traceparent[3:35] or call_id).decode()
-        more = "" if contract else f',"path":{quoted(self._paths.unrouted(path)[:CUT])}'
+        more = "" if contract else f',"path":{quoted(self._paths.unserved(path))}'
         if contract and contract.bodies:
             more = contract.shown(request, reply, limit=self.sink.body_limit)
         subject, issuer, tenant = ("", "", "") if caller is None else (caller.subject, caller.issuer, caller.tenant)

@@ -91,7 +91,8 @@ class HeaderSettings(ForContracts):
     Args:
         topics: patterns of the topics of contracts that it is for, `*` is any text.
         paths: the same for path templates, like `/orders/*`. Neither given is every answer.
-        remove: names of headers that answers do not have.
+        remove: names of headers that answers do not have. No rule is for `Strict-Transport-Security` where
+            `edge.tls.hsts` says it.
         set: headers of answers, as `Name: value`, in place of what was there. Values may name `${caller}`,
             `${caller.issuer}`, `${caller.tenant}`, `${client.address}`, `${method}`, `${path.NAME}` (a variable),
             `${request.id}`, `${timestamp}` and `${topic}`; without such a value there is no such header.

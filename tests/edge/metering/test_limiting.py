@@ -171,6 +171,13 @@ async def test_each_caller_has_the_limits_of_its_plan(serve):
     assert (gold, claimed, free) == ([200] * 3 + [429], [200] * 2 + [429] * 2, [200] + [429] * 3)
 
 
+async def test_who_has_no_plan_has_the_limits_of_all_callers(serve):
+    client = await serve(plan=PLANS[:1], rate=[{"name": "each", "count": 2, "burst": 2, "window": 3600}])
+
+    assert await statuses(client, "/things/1", 3, caller="joe") == [200, 200, 429]
+    assert await statuses(client, "/things/1", 3, caller="midas") == [200, 200, 429]
+
+
 async def test_a_plan_is_told_by_its_name(serve):
     client = await serve(plan=PLANS)
 

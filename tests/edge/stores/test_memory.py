@@ -16,27 +16,60 @@ def small(clock):
     return MemoryStore(capacity=CAPACITY, nonces=CAPACITY, clock=clock)
 
 
-def test_a_flood_of_keys_takes_bounded_room(small):
+@pytest.fixture(params=["take", "taker"])
+def limit(request, small):
+    """Makes what says whether one more of a key is let through: by the two ways to ask for a pace alone."""
+
+    def asking(pace=PACE):
+        if request.param == "take":
+            return lambda key: small.take([Ask(key, pace)]).allowed
+        take = small.taker(pace)
+        return lambda key: take(key)[1] == 0
+
+    return asking
+
+
+def test_a_flood_of_keys_takes_bounded_room(small, limit):
+    allowed = limit()
     for number in range(20 * CAPACITY):
-        small.take([Ask(f"rate:one:{number}", PACE)])
+        allowed(f"rate:one:{number}")
 
     assert len(small) <= CAPACITY + SHARED
 
 
-def test_who_is_over_the_limit_stays_so_through_a_flood_of_keys(small):
-    culprits = [Ask("rate:one:early", PACE)]
-    while small.take(culprits).allowed:
+def test_who_is_over_the_limit_stays_so_through_a_flood_of_keys(limit):
+    allowed = limit()
+    while allowed("rate:one:early"):
         pass
     for number in range(20 * CAPACITY):
-        small.take([Ask(f"rate:one:{number}", PACE)])
-        assert not small.take(culprits).allowed
+        allowed(f"rate:one:{number}")
+        assert not allowed("rate:one:early")
 
 
-def test_who_comes_when_there_is_no_room_is_limited_too(small):
+def test_who_comes_when_there_is_no_room_is_limited_too(limit):
+    allowed = limit()
     for number in range(CAPACITY):
-        small.take([Ask(f"rate:one:{number}", PACE)])
+        allowed(f"rate:one:{number}")
 
-    assert [small.take([Ask("rate:one:late", PACE)]).allowed for _ in range(5)] == [True, True, True, False, False]
+    assert [allowed("rate:one:late") for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_a_rate_that_shared_a_place_takes_its_count_along_to_one_of_its_own(limit, clock):
+    for number in range(CAPACITY):
+        limit(Pace.of(1, 1, 1))(f"rate:one:{number}")
+    slow = limit(Pace.of(2, 3600, 2))
+    slow("rate:two:late")
+    clock.forward(2)  # all others leave as they are looked at
+
+    assert [slow("rate:two:late") for _ in range(3)] == [True, False, False]
+
+
+def test_a_pace_that_was_over_begins_anew(limit, clock):
+    allowed = limit()
+    said = [allowed("rate:one:a") for _ in range(4)]
+    clock.forward(180)
+
+    assert said == [allowed("rate:one:a") for _ in range(4)] == [True, True, True, False]
 
 
 def test_who_shared_a_place_takes_its_count_along_to_one_of_its_own(small, clock):
@@ -81,11 +114,11 @@ def test_what_is_over_leaves_while_others_come(small, clock):
     assert len(small) == CAPACITY // 2 + 1
 
 
-def test_room_that_was_left_is_used_again(small, clock):
+def test_room_that_was_left_is_used_again(small, limit, clock):
+    allowed = limit()
     for number in range(3 * CAPACITY):  # each is over after three minutes: some 45 of them at a time
         clock.forward(4)
-        allowed = [small.take([Ask(f"rate:one:{number}", PACE)]).allowed for _ in range(4)]
-        assert allowed == [True, True, True, False]
+        assert [allowed(f"rate:one:{number}") for _ in range(4)] == [True, True, True, False]
         assert small.once(f"nonce:{number}", 60)
 
     assert len(small) < 2 * CAPACITY  # of two kinds

@@ -3,7 +3,7 @@
 import hashlib
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edge.conftest import Client, Gate, OpenGate
 
 
-class Nothing(BaseModel):
-    pass
+class Told(BaseModel):
+    said: Annotated[str, http.Header("Strict-Transport-Security")] = ""
 
 
 GOOD = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -304,15 +304,16 @@ async def test_answers_and_refusals_tell_browsers_to_come_back_by_https(
         ({"add": ["Strict-Transport-Security: max-age=1"], "topics": ["shop.*"]}, 300, 1),
         ({"remove": ["Strict-Transport-Security"]}, 300, 1),
         ({"set": ["Strict-Transport-Security: max-age=1"]}, 0, 0),
+        ({"request_set": ["Strict-Transport-Security: max-age=1"]}, 300, 0),
     ],
-    ids=["set", "added for some", "removed", "only by the rule"],
+    ids=["set", "added for some", "removed", "only by the rule", "of requests"],
 )
 def test_a_rule_for_what_goes_with_tls_is_refused(
     tmp_path: Path, root: Authority, table: dict[str, Any], hsts: int, faults: int
 ) -> None:
     """Answers would have the header twice, or have it although a rule removes it."""
     tls = settings(root.issue("shop.example").write(tmp_path), hsts=hsts)
-    call = Call("shop.stock.read.v1", http.get("/stock"), request=Nothing, reply=Nothing, public=True)
+    call = Call("shop.stock.read.v1", http.get("/stock"), request=Told, reply=Told, public=True)
 
     found = faults_with(EdgeSettings.model_validate({"tls": tls, "headers": [table]}), Catalog([call]))
 

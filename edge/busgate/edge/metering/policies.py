@@ -19,6 +19,8 @@ class RatePolicy:
         head: how that of `RateLimit` begins.
         told: what it lets through, in words.
         pace: what stores count by.
+        prefix: how the key of a request begins.
+        part: the rest of it.
     """
 
     is_quota = False

@@ -74,16 +74,16 @@ class MemoryStore:
 
         What it returns takes a key, and lets the request through if nothing is to be waited for.
         """
-        kept, clock, weigh = self._spent, self._clock, pace.weigh
+        kept, clock, weigh_one = self._spent, self._clock, pace.weigh
 
-        def take(key: str) -> Standing:
+        def take_key(key: str) -> Standing:
             spent = kept.get(key)
             if spent is None:
                 return self.take([Ask(key, pace)]).standings[0]
-            kept[key], standing = weigh(spent, clock(), 0)  # to a pace, what is over says as little as nothing
+            kept[key], standing = weigh_one(spent, clock(), 0)  # to a pace, what is over says as little as nothing
             return standing
 
-        return take
+        return take_key
 
     def once(self, key: str, ttl: float) -> bool:
         said, now = self._said, self._clock()
