@@ -85,7 +85,14 @@ def test_a_revocation_list_stands_out_in_the_last_quarter_of_its_life(run: Run, 
 
 
 STANDS_OUT = {
-    "it ends soon": (lambda ca, folder: ca.issue("localhost", ends=3 * DAY).write(folder), "in less than 14 days"),
+    "it ends soon": (
+        lambda ca, folder: ca.issue("localhost", begins=-87 * DAY, ends=3 * DAY).write(folder),
+        "in less than 14 days",
+    ),
+    "one of a week ends soon": (
+        lambda ca, folder: ca.issue("localhost", begins=-6 * DAY, ends=DAY).write(folder),
+        "in less than a quarter of its life",
+    ),
     "it has ended": (
         lambda ca, folder: ca.issue("localhost", begins=-9 * DAY, ends=-DAY).write(folder),
         "server.pem ended 20",
@@ -101,7 +108,7 @@ STANDS_OUT = {
     "it is not there": (lambda _, folder: (folder / "server.pem").unlink(), "there is no file server.pem"),
     "everyone can read its key": (lambda _, folder: (folder / "server.key").chmod(0o644), "can be read by everyone"),
     "an authority of clients ends soon": (
-        lambda _, folder: Authority("clients", ends=2 * DAY).write(folder, "clients"),
+        lambda _, folder: Authority("clients", ends=DAY / 4).write(folder, "clients"),
         "clients.pem ends 20",
     ),
     "the authorities of clients are none": (
@@ -123,6 +130,15 @@ def test_what_stands_out_is_told_and_is_an_exit_code(
     assert (done.returncode, done.stderr) == (1, "")
     assert len(notes) == 1
     assert note in notes[0]
+
+
+def test_a_certificate_that_lives_for_days_is_no_trouble_while_it_is_young(
+    run: Run, house: Path, authority: Authority
+) -> None:
+    authority.issue("localhost", ends=5 * DAY).write(house)
+
+    assert shown(run)[1]["stands_out"] == []
+    assert shown(run, "--within", "7")[0] == 1
 
 
 def test_how_soon_is_soon_can_be_said(run: Run, house: Path) -> None:

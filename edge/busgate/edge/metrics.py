@@ -223,11 +223,13 @@ class EdgeMetrics:
 def _of_tls(tls: ServerTls | None) -> Iterator[str]:
     watched = [] if tls is None else [(labels(file=each.files[0]), each) for each in tls.watched]
     ends = [] if tls is None else [(labels(file=file), end) for file, end in tls.ends.items()]
+    lives = [] if tls is None else [(labels(file=file), life) for file, life in tls.lives.items()]
     lists = [] if tls is None else [(labels(file=file), end) for file, end in tls.lists_end.items()]
     failed = [] if tls is None else [(labels(reason=reason), count) for reason, count in tls.failed.items()]
     faults = ((label, int(each.fault is not None)) for label, each in watched)
     reloads = ((label, each.reloads) for label, each in watched)
     yield from family("certificate_end_seconds", "Since 1970, when what is in use of a file ends.", ends)
+    yield from family("certificate_life_seconds", "Seconds for which that was made.", lives)
     yield from family(
         "revocation_list_end_seconds", "Since 1970, when the revocation lists that are in use end.", lists
     )

@@ -241,7 +241,10 @@ def _certs(parser: Parser) -> None:
     parser.add_argument("--host", dest="edge.host", metavar="HOST", help="where the edge listens")
     parser.add_argument("--port", dest="edge.port", metavar="PORT", help="its port")
     parser.add_argument(
-        "--within", type=_days, default=14, metavar="DAYS", help="exit code 1 when one ends within them (default: 14)"
+        "--within",
+        type=_days,
+        metavar="DAYS",
+        help="exit code 1 when one ends within them (default: 14, or a quarter of its life)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

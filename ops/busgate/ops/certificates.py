@@ -23,6 +23,8 @@ from .listeners import show
 DAY = 24 * 3600
 _WAIT = 3.0
 """Seconds for a handshake."""
+SOON = 14
+"""Days."""
 _LOOKS = 3
 """Connections for each process of the edge: the kernel chooses which of them answers."""
 _MOST_LOOKS = 24
@@ -57,7 +59,7 @@ class Found:
         fault: why it cannot be used.
         served: fingerprints of what connections got instead of or beside it; for a server alone.
         state: `same`, `differs`, `unanswered`, `shadowed` (all its names are another's); empty where nothing is served.
-        life: seconds for which it was made, of a list that is made anew again and again.
+        life: seconds for which it was made.
     """
 
     kind: str
@@ -71,14 +73,20 @@ class Found:
     state: str = ""
     life: float = math.inf
 
-    def troubles(self, now: float, *, within: int) -> Iterator[str]:
-        """What an operator should do something about."""
+    def troubles(self, now: float, *, within: int | None = None) -> Iterator[str]:
+        """What an operator should do something about.
+
+        Soon is within so many days; a quarter of its life where nothing is said, but not more than 14 days. For a list,
+        which is made anew again and again, that quarter is always the bound.
+        """
+        days = SOON if within is None else within
+        quarter = self.life / 4 if within is None or self.kind == "client-crl" else math.inf
         if self.fault is not None:
             yield self.fault
         elif self.ends is not None and now > self.ends:
             yield f"{self.file} ended {when(self.ends)}"
-        elif self.ends is not None and self.ends - now < min(within * DAY, self.life / 4):
-            bound = f"{within} days" if within * DAY < self.life / 4 else "a quarter of its life"
+        elif self.ends is not None and self.ends - now < min(days * DAY, quarter):
+            bound = f"{days} days" if days * DAY < quarter else "a quarter of its life"
             yield f"{self.file} ends {when(self.ends)}, in less than {bound}"
         if self.state == "differs":
             yield f"{self.file}: the edge serves another certificate than stands there; its log says why"
@@ -118,7 +126,7 @@ def _read(cert: Path, key: Path) -> tuple[Found, Certificate | None]:
     except CertificateFault as error:
         return Found("server", cert, fault=str(error)), None
     fault = read.trouble(time.time())
-    return Found("server", cert, read.names, read.issuer, read.ends, read.fingerprint, fault), read
+    return Found("server", cert, read.names, read.issuer, read.ends, read.fingerprint, fault, life=read.life), read
 
 
 def _of_clients(files: TlsFiles) -> Iterator[Found]:
@@ -129,7 +137,8 @@ def _of_clients(files: TlsFiles) -> Iterator[Found]:
     except CertificateFault as error:
         yield Found("client-ca", files.client_ca, fault=str(error))
         return
-    yield Found("client-ca", files.client_ca, read.names, ends=read.ends, fault=read.trouble(time.time()))
+    fault = read.trouble(time.time())
+    yield Found("client-ca", files.client_ca, read.names, ends=read.ends, fault=fault, life=read.life)
     if files.client_crl is not None:
         ends = read.lists_end
         yield Found("client-crl", files.client_crl, ends=None if ends == math.inf else ends, life=read.lists_life)

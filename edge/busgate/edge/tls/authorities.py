@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from .pem import CertificateFault, as_file, certificates_in, read, when
+from .pem import CertificateFault, as_file, certificates_in, first_end, read, when
 
 _BEGIN_CRL = b"-----BEGIN X509 CRL-----"
 
@@ -21,6 +21,7 @@ class Authorities:
         file: where they stand.
         names: of them.
         ends: epoch seconds, when the first of them ends.
+        life: seconds for which that one was made.
         all_end: the same for the last.
         lists_end: the same for the lists of revoked certificates: from then on no client gets in. None: no lists.
         lists_life: seconds for which the one that ends first was made.
@@ -30,6 +31,7 @@ class Authorities:
     file: Path
     names: tuple[str, ...]
     ends: float
+    life: float
     all_end: float
     lists_end: float | None
     lists_life: float
@@ -80,7 +82,7 @@ def read_authorities(file: Path, lists: Path | None, *, required: bool) -> Autho
     authorities = Authorities(
         file,
         tuple(each.subject.rfc4514_string() for each in found),
-        min(each.not_valid_after_utc.timestamp() for each in found),
+        *first_end(found),
         max(each.not_valid_after_utc.timestamp() for each in found),
         lists_end,
         lists_life,

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from .context import plain_context
 from .handshake import served_in_memory
-from .pem import CertificateFault, as_file, certificates_in, read, when
+from .pem import CertificateFault, as_file, certificates_in, first_end, read, when
 
 SMALLEST_RSA = 2048
 """Bits; OpenSSL would refuse smaller ones too."""
@@ -31,6 +31,7 @@ class Certificate:
         issuer: who vouches for it, as one line.
         begins: epoch seconds.
         ends: epoch seconds: of it or of the first of its chain to end.
+        life: seconds for which that one was made.
         fingerprint: SHA-256 of the certificate, in hex.
     """
 
@@ -39,6 +40,7 @@ class Certificate:
     issuer: str
     begins: float
     ends: float
+    life: float
     fingerprint: str
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
@@ -99,7 +101,7 @@ def describe(chain: list[x509.Certificate], file: Path, *, pem: tuple[bytes, byt
         names,
         issuer_of(leaf),
         max(each.not_valid_before_utc.timestamp() for each in chain),
-        min(each.not_valid_after_utc.timestamp() for each in chain),
+        *first_end(chain),
         leaf.fingerprint(hashes.SHA256()).hex(),
         *pem,
     )

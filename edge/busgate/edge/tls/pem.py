@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cryptography import x509
@@ -93,6 +93,13 @@ def as_file(data: bytes) -> Iterator[str]:
         yield f"/dev/fd/{reader}"
     finally:
         os.close(reader)
+
+
+def first_end(certificates: Iterable[x509.Certificate]) -> tuple[float, float]:
+    """When the first of them ends, in epoch seconds, and for how many seconds that one was made."""
+    first = min(certificates, key=lambda each: each.not_valid_after_utc)
+    end = first.not_valid_after_utc.timestamp()
+    return end, end - first.not_valid_before_utc.timestamp()
 
 
 def when(moment: float) -> str:
