@@ -9,8 +9,10 @@ import ipaddress
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -206,3 +208,8 @@ Authorities = Annotated[Names, AfterValidator(_authorities)]
 
 Port = Annotated[int, Field(ge=0, le=LAST_PORT)]
 """0 is any free one, for tests."""
+
+
+def is_like(text: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns is like a text; `*` is any text."""
+    return any(fnmatchcase(text, pattern) for pattern in patterns)

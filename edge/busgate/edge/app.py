@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from busgate.bus import Bus, Ids
+from busgate.bus.tables import is_like
 from busgate.contracts import Call, CallFailed, Catalog, Problem, http
 
 from .audit import Audit
@@ -21,7 +22,6 @@ from .limits import DoorLimits
 from .metering.allowance import limit_fields
 from .mocks import MARK
 from .path import Tracing, build_path
-from .places import is_like
 from .records import Recorder
 from .refusal import INTERNAL, Refusal
 from .request import Request

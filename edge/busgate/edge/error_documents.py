@@ -15,14 +15,14 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from busgate.bus.tables import Names, PublicFile, Table
+from busgate.bus.tables import Names, PublicFile, Table, is_like
 from busgate.contracts import Catalog, FailureKind, failure
 
 from . import refusal
 from .context_values import Template, TemplateError
 from .exchange import Exchange
 from .negotiation import ACCEPT_LIMIT, ranges_of
-from .places import is_like, lonely
+from .places import lonely
 from .refusal import Refusal
 from .response import PROBLEM_JSON, Response
 

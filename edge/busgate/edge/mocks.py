@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from busgate.bus import Reply
+from busgate.bus.tables import is_like
 from busgate.bus.wire import TYPE_PROBLEM, TYPE_REPLY, Message
 from busgate.contracts import Call, Catalog, ContractError
 from busgate.contracts.openapi import examples_of
 from busgate.contracts.shown import Shown
 
 from .exchange import Exchange, Step
-from .places import is_like, lonely
+from .places import lonely
 from .refusal import BAD_REQUEST, Refusal
 
 MARK = (("Busgate-Mock", "true"),)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from busgate.bus import Bus, CallContext, Endpoint, Ids
+from busgate.bus.tables import is_like
 from busgate.bus.wire import TYPE_PROBLEM, is_traceparent
 from busgate.contracts import Call, CallFailed
 from busgate.contracts.failure import BAD_REPLY
@@ -24,7 +25,6 @@ from .front_door import has_body
 from .header_rules import request_rules
 from .mocks import answer_by_example
 from .negotiation import check_accept, check_content_type
-from .places import is_like
 from .refusal import BAD_REQUEST, Refusal
 from .reply import ReplyReader
 from .response import Response, header_block

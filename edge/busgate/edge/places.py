@@ -1,10 +1,9 @@
 """For which contracts a table of the configuration holds: by patterns of their topics, or of their paths."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
-from busgate.bus.tables import Names, Table
+from busgate.bus.tables import Names, Table, is_like
 from busgate.contracts import Call
 
 
@@ -37,7 +36,7 @@ class ForContracts(Table):
 def lonely(patterns: Iterable[str], texts: Iterable[str]) -> list[str]:
     """The patterns that no text is like."""
     known = list(texts)
-    return [pattern for pattern in patterns if not any(fnmatchcase(text, pattern) for text in known)]
+    return [pattern for pattern in patterns if not any(is_like(text, [pattern]) for text in known)]
 
 
 def idle_faults(key: str, tables: Sequence[ForContracts], calls: Iterable[Call[Any, Any]]) -> Iterator[str]:
@@ -46,8 +45,3 @@ def idle_faults(key: str, tables: Sequence[ForContracts], calls: Iterable[Call[A
     for number, table in enumerate(tables):
         for pattern in table.covers_none_of(known):
             yield f"{key}.{number}: about {pattern!r}, which no contract is like"
-
-
-def is_like(text: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns is like a text; `*` is any text."""
-    return any(fnmatchcase(text, pattern) for pattern in patterns)

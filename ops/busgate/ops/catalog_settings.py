@@ -1,11 +1,10 @@
 """The configuration of commands that need to know the contracts, and nothing else of the edge."""
 
-from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from busgate.bus.tables import Names, Table
+from busgate.bus.tables import Names, Table, is_like
 from busgate.contracts import Call
 from busgate.contracts.openapi import TITLE, VERSION
 from busgate.contracts.security import KEY_HEADER, Doors
@@ -64,7 +63,7 @@ class ContractModules(Table):
 
     def mocks(self, call: Call[Any, Any]) -> bool:
         """Whether edges answer it by its examples, so that no service is needed."""
-        return any(fnmatchcase(call.topic, pattern) for pattern in self.mock)
+        return is_like(call.topic, self.mock)
 
     @property
     def doors(self) -> Doors:

@@ -13,6 +13,7 @@ import structlog
 
 from busgate.bus import Bus, joined
 from busgate.bus.embedded import EmbeddedBroker
+from busgate.bus.tables import is_like
 from busgate.contracts import Catalog
 from busgate.edge.app import Edge
 from busgate.edge.audit import Audit
@@ -21,7 +22,6 @@ from busgate.edge.audit_settings import AuditSettings
 from busgate.edge.audit_sinks import AuditError, Sink, WriterSink
 from busgate.edge.line_writer import LineWriter
 from busgate.edge.metrics import CallMetrics, EdgeMetrics
-from busgate.edge.places import is_like
 from busgate.edge.records import Recorder, RecordLines
 from busgate.edge.settings import AdminSettings
 from busgate.edge.stores.store import StoreUnavailable
