@@ -18,8 +18,7 @@ NOT_TAKEN = "an algorithm that no key here is for; RS256, ES256, EdDSA and HS256
 NOT_BASE64URL = "a character that is not of base64url: two readers could see two tokens (RFC 7515, 2)"
 
 EMPTY = "an empty payload is no set of claims"
-TWIN = 357
-SAME_TEXT = f"called invalid, but to the letter the text of {TWIN}, which is valid: its comment speaks of a padding"
+SAME_TEXT = "called invalid, but to the letter the text of 357, which is valid: its comment speaks of a padding"
 
 DIFFERENT = {
     ("signature", 259): EMPTY,
@@ -102,6 +101,21 @@ def test_every_vector_is_here() -> None:
     numbers = {kind: sorted(number for of, number in VECTORS if of == kind) for kind in ("signature", "key")}
 
     assert numbers == {"signature": list(range(1, 402)), "key": list(range(1, 27))}
+
+
+def test_every_kind_of_vector_is_here() -> None:
+    flags = {flag for _, test in VECTORS.values() for flag in test["flags"]}
+
+    assert flags == {
+        "AlgIsNone",
+        "Ambiguous",
+        "DuplicateKid",
+        "JsonSerialization",
+        "MixedKeySet",
+        "ModifiedPadding",
+        "ModifiedSignature",
+        "WrongPrimitive",
+    }
 
 
 def test_a_padding_that_was_changed_is_a_near_miss() -> None:

@@ -23,7 +23,7 @@ from .shown_paths import ShownPaths
 
 _RETRY = (("Retry-After", "1"),)
 CUT = 200
-"""Characters that are kept of a path without a contract, of a path variable and of a reason."""
+"""Characters that are kept of a path variable and of a reason."""
 
 # fmt: off
 Note = tuple[

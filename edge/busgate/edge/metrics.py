@@ -223,9 +223,9 @@ class EdgeMetrics:
 def _of_tls(tls: ServerTls | None) -> Iterator[str]:
     watched = [] if tls is None else [(labels(file=each.files[0]), each) for each in tls.watched]
     ends = [] if tls is None else [(labels(file=file), end) for file, end in tls.ends.items()]
-    lives = [] if tls is None else [(labels(file=file), life) for file, life in tls.lives.items()]
     lists = [] if tls is None else [(labels(file=file), end) for file, end in tls.lists_end.items()]
     failed = [] if tls is None else [(labels(reason=reason), count) for reason, count in tls.failed.items()]
+    lives = ((label, each.value.life) for label, each in watched)
     faults = ((label, int(each.fault is not None)) for label, each in watched)
     reloads = ((label, each.reloads) for label, each in watched)
     yield from family("certificate_end_seconds", "Since 1970, when what is in use of a file ends.", ends)

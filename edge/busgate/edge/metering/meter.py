@@ -66,9 +66,7 @@ class Meter:
 
         def step(exchange: Exchange) -> None:
             standing = take(prefix + part(exchange))
-            allowance = item, standing_item(head, standing)
-            earlier = exchange.allowance
-            exchange.allowance = allowance if earlier is None else joined(earlier, allowance)
+            exchange.allowance = joined(exchange.allowance, (item, standing_item(head, standing)))
             _, wait, _ = standing
             if wait:
                 _refuse((policy,), (standing,), counts)

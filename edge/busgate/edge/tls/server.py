@@ -97,11 +97,6 @@ class ServerTls:
         return {str(each.value.file): each.value.ends for each in self.watched}
 
     @property
-    def lives(self) -> dict[str, float]:
-        """The same: seconds for which that was made."""
-        return {str(each.value.file): each.value.life for each in self.watched}
-
-    @property
     def lists_end(self) -> dict[str, float]:
         """When revocation lists end, which are made anew far more often."""
         end = None if self.authorities is None else self.authorities.value.lists_end
