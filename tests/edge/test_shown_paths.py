@@ -90,6 +90,17 @@ async def test_nor_in_one_that_nobody_serves(sent: str, shown: str) -> None:
     assert await recorded(sent) == [shown]
 
 
+async def test_nor_in_what_a_browser_asks_before_a_call_from_elsewhere() -> None:
+    cors = [{"origins": ["https://shop.example"]}]
+
+    async with serving([reset], [shop], cors=cors) as site:
+        asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+        answer = await site.ask("OPTIONS", "/accounts/ann/resets/s3cret", headers=asked)
+        await site.edge.close()
+
+    assert (answer.status, [record[3] for record in site.records]) == (204, ["/accounts/ann/resets/***"])
+
+
 async def test_a_secret_that_could_stand_anywhere_hides_all_paths_that_nobody_serves_and_no_other() -> None:
     contract = Call("shop.join.v1", http.put("/{group}/{code}"), request=Code, reply=Done, public=True)
 

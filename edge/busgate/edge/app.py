@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from busgate.bus import Bus, Ids
@@ -87,7 +86,8 @@ class Edge:
         self.tls = ServerTls(settings.tls, dismiss=self.server.dismiss_certified) if settings.tls else None
         self._recorder = recorder
         self.audit = audit
-        self._shown = ShownPaths(catalog)
+        files = docs_files(catalog, settings) if settings.docs.enabled else {}
+        self._shown = ShownPaths(catalog, files=files.keys())
         self._rules = door_rules(catalog, settings)
         self._loop = asyncio.get_running_loop()
         ids = Ids()
@@ -108,7 +108,8 @@ class Edge:
             )
 
         contracts = ((call.http, operation(call)) for call in catalog)
-        self._router = Router([*contracts, *_files(catalog, settings)])
+        documents = ((http.get(path), Operation("", [_serve(file)])) for path, file in files.items())
+        self._router = Router([*contracts, *documents])
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a bound socket, once the door has what it needs, and the audit somewhere to write.
@@ -251,12 +252,6 @@ def _reason(cause: Failure | None) -> str:
     if isinstance(cause, CallFailed):
         return cause.detail or ""
     return cause.reason if isinstance(cause, Refusal) else ""
-
-
-def _files(catalog: Catalog, settings: EdgeSettings) -> Iterator[tuple[http.Route, Operation]]:
-    files = docs_files(catalog, settings) if settings.docs.enabled else {}
-    for path, file in files.items():
-        yield http.get(path), Operation("", [_serve(file)])
 
 
 def _serve(file: StaticFile) -> Step:

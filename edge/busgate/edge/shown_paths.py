@@ -1,6 +1,7 @@
 """The paths of requests as records and traces show them: what a contract marks as secret in its path is masked."""
 
 import re
+from collections.abc import Collection
 from urllib.parse import quote, unquote
 
 from busgate.contracts import Catalog
@@ -21,9 +22,15 @@ _USER = re.compile(r"[^/]*(?://)?[^/]*@")
 
 
 class ShownPaths:
-    """Those of one edge. A path without secrets is shown as it was sent, without its query."""
+    """Those of one edge. A path without secrets is shown as it was sent, without its query.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Args:
+        catalog: what it serves.
+        files: the paths of what it serves beside that.
+    """
+
+    def __init__(self, catalog: Catalog, *, files: Collection[str] = ()) -> None:
+        self._files = frozenset(files)
         self._secret: dict[str, frozenset[int]] = {}
         self._before: set[str] = set()  # the literals after which a secret comes
         self._anywhere = False
@@ -41,13 +48,14 @@ class ShownPaths:
         """The path of a request."""
         secret = self._secret.get(exchange.topic)
         if secret is None:
-            path = exchange.request.message.path
-            return path.partition("?")[0] if hasattr(exchange, "variables") else self.unserved(path)
+            target = exchange.request.message.path
+            path = target.partition("?")[0]
+            return path if exchange.topic or path in self._files else self.unserved(target)
         segments = enumerate(exchange.head.path.split("/"))
         return "/".join(MASK if place in secret else quote(segment, safe=_PLAIN) for place, segment in segments)
 
     def unserved(self, target: str) -> str:
-        """The path of a request that found nothing: refused at once, of another method, below a prefix.
+        """The path of a request that found no contract: refused at once, of another method, below a prefix.
 
         What follows a literal that stands before a secret in some contract may be that secret, and is masked: the
         rest of such a path says nothing. Without such a literal (`/{token}`) no such path does. A literal that
