@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from structlog.testing import capture_logs
 from support.site import Site, serving
+from support.waiting import until
 
 from busgate.contracts import Call, Caller, Catalog, Nothing, Problem, Secret, http
 from busgate.edge import audit_sinks
@@ -88,18 +89,12 @@ async def records_of(site: Site, path: Path) -> list[dict[str, Any]]:
     audit = site.edge.audit
     assert audit is not None
     audit.flush()
-    await until(lambda: not audit.backlog.waiting)
+    await until(lambda: not audit.backlog.waiting, limit=PATIENCE)
     return [json.loads(line) for line in lines_of(path)]
 
 
 def lines_of(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.exists() else []
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # -- what a record says
@@ -322,11 +317,11 @@ async def test_a_file_that_was_rotated_away_is_opened_anew(tmp_path):
     sink = WriterSink(path, kept=1 << 20, lossless=True)
     await sink.start()
     sink.backlog.put([(False, b"one\n")])
-    await until(lambda: lines_of(path) == [b"one"])
+    await until(lambda: lines_of(path) == [b"one"], limit=PATIENCE)
 
     path.rename(old)
     sink.backlog.put([(False, b"two\n")])
-    await until(lambda: lines_of(path) == [b"two"])
+    await until(lambda: lines_of(path) == [b"two"], limit=PATIENCE)
     path.unlink()
     path.touch()
     sink.backlog.put([(False, b"three\n")])
@@ -360,7 +355,7 @@ async def test_what_a_full_disk_tears_is_written_again_whole(tmp_path, monkeypat
     await sink.start()
     with capture_logs() as logs:
         sink.backlog.put([(False, b"one\n"), (False, b"second\n"), (False, b"third\n")])
-        await until(lambda: not sink.backlog.waiting)
+        await until(lambda: not sink.backlog.waiting, limit=PATIENCE)
         await sink.close()
 
     assert path.read_bytes() == b"one\nsec\nsecond\nthird\n"
@@ -381,7 +376,7 @@ async def test_what_was_never_written_is_counted_and_told_at_the_end(tmp_path):
 
     with capture_logs() as logs:
         sink.backlog.put([(False, b"one\n"), (True, b"two\n")])
-        await until(lambda: sink.backlog.failing)
+        await until(lambda: sink.backlog.failing, limit=PATIENCE)
         await sink.close()
 
     assert sink.backlog.dropped == 2

@@ -1,12 +1,12 @@
 """Audit records of an edge on the exchange of a real RabbitMQ: many in one message, none lost without a word."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 from support.audit_queue import Keep, keeping
 from support.management import Vhost
+from support.waiting import until
 
 from busgate.bus import Address
 from busgate.bus.settings import BusSettings
@@ -25,12 +25,6 @@ def address(vhost: Vhost) -> Address:
 async def keeper(vhost: Vhost) -> AsyncIterator[Keep]:
     async with keeping(vhost.url) as keep:
         yield keep
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def sink(address: Address, *, lossless: bool) -> ExchangeSink:
@@ -63,11 +57,11 @@ async def test_without_a_queue_records_are_dropped_and_counted_and_that_is_told_
     with capture_logs() as logs:
         for _ in range(2):
             publisher.backlog.put([(False, b"1\n"), (False, b"2\n")])
-            await until(lambda: not publisher.backlog.waiting)
+            await until(lambda: not publisher.backlog.waiting, limit=PATIENCE)
         failing = publisher.backlog.failing
         await keeper()
         publisher.backlog.put([(False, b"3\n")])
-        await until(lambda: publisher.backlog.written)
+        await until(lambda: publisher.backlog.written, limit=PATIENCE)
         await publisher.close()
 
     assert (publisher.backlog.written, publisher.backlog.dropped) == (1, 4)
@@ -83,10 +77,10 @@ async def test_where_nothing_may_be_lost_records_wait_for_a_queue(address, keepe
     publisher = sink(address, lossless=True)
     await publisher.start()
     publisher.backlog.put([(False, b"1\n")])
-    await until(lambda: publisher.backlog.failing)
+    await until(lambda: publisher.backlog.failing, limit=PATIENCE)
 
     queue = await keeper()
-    await until(lambda: not publisher.backlog.waiting)
+    await until(lambda: not publisher.backlog.waiting, limit=PATIENCE)
     message = await queue.get(no_ack=True)
     await publisher.close()
 
@@ -103,7 +97,7 @@ async def test_a_connection_that_falls_costs_no_record(vhost, address, keeper, m
 
     await publisher._channel._connection.close()
     publisher.backlog.put([(False, b"1\n")])
-    await until(lambda: not publisher.backlog.waiting)
+    await until(lambda: not publisher.backlog.waiting, limit=PATIENCE)
     message = await queue.get(no_ack=True)
     await publisher.close()
 

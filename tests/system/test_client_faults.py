@@ -15,7 +15,8 @@ from support.faults.callers import token
 from support.faults.contracts import read
 from support.faults.figures import observe, slowest, tally
 from support.faults.history import Answer
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 RESET = struct.pack("ii", 1, 0)
 BODY = json.dumps({"nonce": "gone", "ms": 1500}).encode()

@@ -9,7 +9,8 @@ import pytest
 from support.faults.contracts import write
 from support.faults.figures import observe, slowest, tally
 from support.faults.history import CLOSED
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 
 @pytest.mark.slow

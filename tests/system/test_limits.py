@@ -12,8 +12,9 @@ from support.faults.callers import NAMES
 from support.faults.contracts import read
 from support.faults.figures import observe
 from support.faults.history import CLOSED
-from support.faults.world import World, until
+from support.faults.world import World
 from support.redis_node import RedisNode
+from support.waiting import until
 
 from busgate.edge.stores.leases import LEASE
 

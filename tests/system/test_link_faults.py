@@ -10,7 +10,8 @@ from support.faults.callers import Callers
 from support.faults.contracts import write
 from support.faults.figures import observe, slowest, tally
 from support.faults.history import Answer
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 RECOVERY = 15
 """Seconds. Ten times what is seen on a quiet machine; a limit on the tests, not the promise."""

@@ -16,10 +16,10 @@ import aiohttp
 import pytest
 from support.faults.callers import ISSUER, SECRET, token
 from support.faults.processes import Process
-from support.faults.world import until
 from support.management import Vhost
 from support.node_service import start_node_service
 from support.proxy import FaultProxy
+from support.waiting import until
 
 from busgate.bus import Bus, CallContext, Ids, RabbitBroker
 from busgate.bus.settings import BusSettings

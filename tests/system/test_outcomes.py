@@ -10,7 +10,8 @@ from support.faults.callers import Callers, token
 from support.faults.contracts import Ask, Told, nowhere, obey, read, send, skewed, write
 from support.faults.history import Answer
 from support.faults.services import SECRET
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 from busgate.bus.signed import SigningKey, jwk_set, new_pem
 from busgate.contracts import Call

@@ -10,7 +10,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from support.faults.contracts import Declined, lied, read
 from support.faults.figures import observe, slowest, tally
 from support.faults.liar import Answering, Liar, lying
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 from busgate.bus.wire import MAX_MESSAGE
 

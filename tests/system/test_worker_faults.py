@@ -7,7 +7,8 @@ import time
 import pytest
 from support.faults.contracts import nowhere, obey, read, write
 from support.faults.figures import observe, slowest, tally
-from support.faults.world import World, until
+from support.faults.world import World
+from support.waiting import until
 
 
 async def test_a_topic_without_a_queue_is_refused_at_once(world: World) -> None:

@@ -4,16 +4,11 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from support.waiting import until
 
 from busgate.contracts import Caller
 
 SLOW = {"count": 3, "window": 3600, "burst": 3}
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def statuses(client, path, times, **options):
@@ -196,7 +191,7 @@ async def test_so_many_run_at_a_time_and_places_come_back(serve, gate):
     client = await serve(concurrent=[{"name": "few", "count": 2}])
     gate.shut()
     running = [asyncio.create_task(client.get("/things/1", caller="alice")) for _ in range(5)]
-    await until(lambda: sum(task.done() for task in running) == 3)
+    await until(lambda: sum(task.done() for task in running) == 3, limit=10)
     other = asyncio.create_task(client.get("/things/1", caller="bob"))
     gate.open()
     answers = [await task for task in running]
@@ -214,7 +209,7 @@ async def test_the_places_of_a_plan_are_each_callers_own(serve, gate):
     client = await serve(plan=[{"name": "gold", "default": True, "concurrent": 1}])
     gate.shut()
     running = [asyncio.create_task(client.get("/things/1", caller=name)) for name in ("a", "a", "b", "b")]
-    await until(lambda: sum(task.done() for task in running) == 2)
+    await until(lambda: sum(task.done() for task in running) == 2, limit=10)
     gate.open()
 
     assert sorted([(await task).status for task in running]) == [200, 200, 429, 429]
@@ -224,7 +219,7 @@ async def test_who_hangs_up_gives_its_place_back(serve, gate):
     client = await serve(concurrent=[{"name": "one", "by": [], "count": 1}])
     gate.shut()
     task = asyncio.create_task(client.get("/things/1"))
-    await until(lambda: gate.waiting)
+    await until(lambda: gate.waiting, limit=10)
     refused = await client.get("/things/1")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

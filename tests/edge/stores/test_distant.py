@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.stores import Clock
+from support.waiting import until
 
 from busgate.edge.stores.jobs import ALIVE, Get, Hold, Once, Put, Take
 from busgate.edge.stores.leases import LEASE, Leases
@@ -167,9 +168,7 @@ async def test_what_the_store_may_have_done_is_told_anew(faulty_redis, clock):
         await leases.renew()
     leases.doubt()
     await faulty_redis.start()
-    async with asyncio.timeout(15):
-        while store.unready:
-            await asyncio.sleep(0.01)
+    await until(lambda: not store.unready, limit=15)
     await leases.renew()
 
     assert [await take(leases, store), await take(leases, store)] == [True, False]
@@ -188,9 +187,7 @@ async def test_no_name_that_a_process_had_while_the_store_was_away_counts_on(fau
             await leases.renew()
         leases.doubt()
     faulty_redis.resume()
-    async with asyncio.timeout(15):
-        while store.unready:
-            await asyncio.sleep(0.01)
+    await until(lambda: not store.unready, limit=15)
     await leases.renew()
 
     assert [await take(leases, store), await take(leases, store)] == [True, False]

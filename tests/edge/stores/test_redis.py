@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.certificates import self_signed, server_context
 from support.stores import told
+from support.waiting import until
 
 from busgate.edge.stores.redis import RedisStore
 from busgate.edge.stores.redis_url import RedisUrl
@@ -33,12 +34,6 @@ async def open_store(redis_node):
     for store in stores:
         async with asyncio.timeout(PATIENCE):
             await store.close()
-
-
-async def until(condition):
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_stores_on_one_redis_hold_one_limit(open_store):
@@ -69,11 +64,11 @@ async def test_a_killed_redis_is_unavailable_at_once_and_used_again_when_it_is_b
     faulty_redis.kill()
     with pytest.raises(StoreUnavailable):
         await told(store.take([ASK]))
-    await until(lambda: store.unready)
+    await until(lambda: store.unready, limit=PATIENCE)
     with pytest.raises(StoreUnavailable):
         store.take([ASK])  # not even a wait
     await faulty_redis.start()
-    await until(lambda: store.unready is None)
+    await until(lambda: store.unready is None, limit=PATIENCE)
 
     assert (await told(store.take([ASK]))).allowed
 
@@ -85,7 +80,7 @@ async def test_a_redis_that_is_stopped_keeps_nobody_waiting_for_long(open_store,
         with pytest.raises(StoreUnavailable):
             await told(store.take([ASK]))
     faulty_redis.resume()
-    await until(lambda: store.unready is None)
+    await until(lambda: store.unready is None, limit=PATIENCE)
 
     assert (await told(store.take([ASK]))).allowed
 
@@ -94,7 +89,7 @@ async def test_one_that_dies_while_nobody_asks_is_noticed(open_store, faulty_red
     store = await open_store()
     faulty_redis.pause()
 
-    await until(lambda: store.unready)
+    await until(lambda: store.unready, limit=PATIENCE)
 
 
 async def test_a_start_without_redis_goes_on_and_connects_later(open_store, faulty_redis):
@@ -103,7 +98,7 @@ async def test_a_start_without_redis_goes_on_and_connects_later(open_store, faul
         store = await open_store()
     unready = store.unready
     await faulty_redis.start()
-    await until(lambda: store.unready is None)
+    await until(lambda: store.unready is None, limit=PATIENCE)
 
     assert "Connect" in unready
     assert logs[0]["event"] == "store unavailable"
@@ -125,7 +120,7 @@ async def test_scripts_that_redis_forgot_are_given_to_it_again(open_store, fault
     await faulty_redis.ask("SCRIPT FLUSH")
     with pytest.raises(StoreUnavailable):
         await told(store.take([ASK]))
-    await until(lambda: store.unready is None)
+    await until(lambda: store.unready is None, limit=PATIENCE)
 
     assert (await told(store.take([ASK]))).allowed
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,10 +208,3 @@ class World:
 def edge_settings(**settings: Any) -> EdgeSettings:
     issuer = {"issuer": ISSUER, "audience": ["probe"], "keys": [{"secret": SECRET}]}
     return EdgeSettings.model_validate({"jwt": [issuer], **settings})
-
-
-async def until(condition: Callable[[], object], *, limit: float = 20.0) -> None:
-    """Wait until something is true."""
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.005)
